@@ -1,0 +1,4 @@
+"""How the cluster is asked: requests, handlers, patches, tables, discovery, allocation, authentication.
+
+Uses store, objects.
+"""

@@ -1,0 +1,1 @@
+"""What packets should do: the model, its builder and the oracle. Uses objects, node, packet."""

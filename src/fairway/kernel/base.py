@@ -1,0 +1,184 @@
+"""The contract of the only hands: what the rest of Fairway may ask of a kernel.
+
+Three narrow protocols, each with a real implementation (`kernel.linux`, for the network namespace the process or the
+handle is in) and one in memory (`kernel.fake`). All calls block; callers with an event loop use a thread.
+Intentions (`LinkState`) are values: `apply` makes them true and removes what it made true before and is no longer
+wanted, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fairway.node import Interface, Route
+from fairway.packet import Family
+
+
+class KernelError(Exception):
+    """The kernel or its tool refused. The message says what was asked, of which object, and the reason."""
+
+
+class Refused(KernelError):
+    """A rule transaction was refused and nothing of it was applied. `line` counts from 1 in `text` (0: unknown)."""
+
+    def __init__(self, reason: str, text: str = "", line: int = 0) -> None:
+        lines = text.splitlines()
+        offending = lines[line - 1] if 0 < line <= len(lines) else ""
+        super().__init__(f"rules refused: {reason}" + (f" (line {line}: {offending})" if offending else ""))
+        self.reason = reason
+        self.text = text
+        self.line = line
+        self.offending = offending
+
+
+class Netfilter(Protocol):
+    """iptables rules of one network namespace."""
+
+    def save(self, family: Family, table: str = "") -> str:
+        """`iptables-save` text of all tables that exist, or of one."""
+
+    def restore(self, family: Family, text: str) -> None:
+        """`iptables-restore --noflush`: chains declared in the text are flushed and refilled, `-X` lines delete,
+        others stay untouched; all or nothing. Raises Refused."""
+
+    def ensure_account(self, name: str) -> bool:
+        """Make the nfacct object `name` exist; False where the kernel has no accounting objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One conntrack entry: the original tuple and the reply tuple (from which a translation shows)."""
+
+    family: Family
+    protocol: int
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+    reply_source: str
+    reply_source_port: int
+    reply_destination: str
+    reply_destination_port: int
+    mark: int = 0
+
+
+class Conntrack(Protocol):
+    """The connection tracking table of one network namespace."""
+
+    def flows(self, family: Family, protocol: int = 0) -> Sequence[Flow]:
+        """The entries, of one protocol number or all (0)."""
+
+    def delete(self, flows: Sequence[Flow]) -> int:
+        """Delete these entries; those already gone are skipped. Returns how many were deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge device. `mac` "" lets the kernel choose; `hairpin` sets hairpin mode on its ports."""
+
+    name: str
+    mtu: int = 1450
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Vxlan:
+    """A VXLAN device as flannel makes it (`flannel.1`): static forwarding, no learning."""
+
+    name: str
+    vni: int
+    device: str
+    local: str
+    mac: str
+    port: int = 8472
+    mtu: int = 1450
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAddress:
+    """`address` is "10.244.1.1/24"."""
+
+    device: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRoute:
+    """`destination` "10.244.2.0/24"; `via` "" for on-link; `onlink` as flannel sets it for its VXLAN routes."""
+
+    destination: str
+    device: str
+    via: str = ""
+    onlink: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A permanent ARP/NDP entry."""
+
+    device: str
+    address: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingEntry:
+    """A permanent FDB entry of a VXLAN device: frames for `mac` go to the VTEP at `destination`."""
+
+    device: str
+    mac: str
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """Everything one owner wants of the network of a namespace. Order inside the tuples does not matter."""
+
+    bridges: tuple[Bridge, ...] = ()
+    vxlans: tuple[Vxlan, ...] = ()
+    addresses: tuple[DeviceAddress, ...] = ()
+    routes: tuple[DeviceRoute, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+    forwarding: tuple[ForwardingEntry, ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Veth:
+    """A veth pair: one end in this namespace (`name`, enslaved to `master` when set, hairpin on when `hairpin`), the
+    other in the namespace `peer_namespace` (a file such as /run/netns/x or /proc/PID/ns/net) as `peer_name` with
+    addresses and a default route there."""
+
+    name: str
+    peer_name: str
+    peer_namespace: str
+    master: str = ""
+    hairpin: bool = False
+    mtu: int = 1450
+    peer_mac: str = ""
+    peer_addresses: tuple[str, ...] = ()
+    peer_gateways: tuple[str, ...] = ()
+    peer_sysctls: Mapping[str, str] = field(default_factory=dict)
+
+
+class Links(Protocol):
+    """Devices, addresses, routes and neighbours of one network namespace."""
+
+    def apply(self, wanted: LinkState, previous: LinkState | None = None) -> None:
+        """Make `wanted` true (creating what is missing, correcting what differs) and remove what is in `previous`
+        and not in `wanted`. Idempotent: with everything in place it changes nothing. Raises KernelError naming the
+        object."""
+
+    def add_veth(self, veth: Veth) -> None:
+        """Create the pair, or correct an existing one of that name; its far end is up with `lo` when this returns."""
+
+    def delete_link(self, name: str) -> None:
+        """Delete a device; one that is not there is no error."""
+
+    def interfaces(self) -> Sequence[Interface]:
+        """Devices with their addresses, without `lo`."""
+
+    def routes(self) -> Sequence[Route]:
+        """The main table's routes, both families, link-local IPv6 and multicast left out."""

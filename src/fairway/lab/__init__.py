@@ -1,0 +1,1 @@
+"""A cluster in a box: topology as values, namespaces, supervised processes. Uses every room below."""

@@ -1,0 +1,1 @@
+"""What people write: kinds, their schemas, the strict codec, defaults and validation. Uses only packet and node."""

@@ -1,0 +1,120 @@
+"""The table of kinds: everything the API serves, by group, version, plural and short names.
+
+Sources: the Kubernetes 1.36 API reference; old group versions are those that manifests in the wild still use
+(removed upstream in 1.16), served by converting to the current version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of object. `old` lists further group/versions under which the same objects are served, converted."""
+
+    group: str
+    version: str
+    name: str
+    plural: str
+    singular: str
+    short: tuple[str, ...] = ()
+    namespaced: bool = True
+    subresources: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    old: tuple[str, ...] = ()
+
+    @property
+    def api_version(self) -> str:
+        """`v1` for the core group, else `group/version`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def resource(self) -> str:
+        """`deployments.apps`, `pods`: the name errors and RBAC use."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def __str__(self) -> str:
+        return self.name
+
+
+NAMESPACE = Kind("", "v1", "Namespace", "namespaces", "namespace", ("ns",), False, ("status", "finalize"))
+NODE = Kind("", "v1", "Node", "nodes", "node", ("no",), False, ("status",))
+POD = Kind("", "v1", "Pod", "pods", "pod", ("po",), True, ("status", "log", "binding", "eviction"), ("all",))
+SERVICE = Kind("", "v1", "Service", "services", "service", ("svc",), True, ("status",), ("all",))
+ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", "endpoints", ("ep",))
+EVENT = Kind("", "v1", "Event", "events", "event", ("ev",))
+CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps", "configmap", ("cm",))
+SECRET = Kind("", "v1", "Secret", "secrets", "secret")
+SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts", "serviceaccount", ("sa",))
+REPLICATION_CONTROLLER = Kind(
+    "",
+    "v1",
+    "ReplicationController",
+    "replicationcontrollers",
+    "replicationcontroller",
+    ("rc",),
+    True,
+    ("status", "scale"),
+    ("all",),
+)
+REPLICA_SET = Kind(
+    "apps",
+    "v1",
+    "ReplicaSet",
+    "replicasets",
+    "replicaset",
+    ("rs",),
+    True,
+    ("status", "scale"),
+    ("all",),
+    ("apps/v1beta2", "extensions/v1beta1"),
+)
+DEPLOYMENT = Kind(
+    "apps",
+    "v1",
+    "Deployment",
+    "deployments",
+    "deployment",
+    ("deploy",),
+    True,
+    ("status", "scale"),
+    ("all",),
+    ("apps/v1beta1", "apps/v1beta2", "extensions/v1beta1"),
+)
+ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", "endpointslice")
+LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases", "lease")
+SERVICE_CIDR = Kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", "servicecidr", (), False, ("status",))
+IP_ADDRESS = Kind("networking.k8s.io", "v1", "IPAddress", "ipaddresses", "ipaddress", ("ip",), False)
+
+KINDS: tuple[Kind, ...] = (
+    NAMESPACE,
+    NODE,
+    POD,
+    SERVICE,
+    ENDPOINTS,
+    EVENT,
+    CONFIG_MAP,
+    SECRET,
+    SERVICE_ACCOUNT,
+    REPLICATION_CONTROLLER,
+    REPLICA_SET,
+    DEPLOYMENT,
+    ENDPOINT_SLICE,
+    LEASE,
+    SERVICE_CIDR,
+    IP_ADDRESS,
+)
+
+_BY_RESOURCE = {(group_version, kind.plural): kind for kind in KINDS for group_version in (kind.api_version, *kind.old)}
+_BY_KIND = {(group_version, kind.name): kind for kind in KINDS for group_version in (kind.api_version, *kind.old)}
+
+
+def by_resource(api_version: str, plural: str) -> Kind | None:
+    """The kind served as `plural` under `api_version` ("v1", "apps/v1beta1"), or None."""
+    return _BY_RESOURCE.get((api_version, plural))
+
+
+def by_kind(api_version: str, name: str) -> Kind | None:
+    """The kind a manifest names by apiVersion and kind, or None."""
+    return _BY_KIND.get((api_version, name))

@@ -1,0 +1,1 @@
+"""Pods as processes: sandboxes, environment, probes, the node agent. Uses network, client, kernel, objects."""

@@ -1,0 +1,1 @@
+"""Kernel languages as values: print and parse. Uses packet only."""

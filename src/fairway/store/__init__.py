@@ -1,0 +1,1 @@
+"""What is remembered: keys, bytes, revisions, watches. Knows no Kubernetes; uses no other room."""
