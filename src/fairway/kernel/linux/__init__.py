@@ -1,0 +1,1 @@
+"""The real kernel: netlink and iptables-restore, for one network namespace (EDGE)."""
