@@ -6,7 +6,7 @@ suite in `tests/contract/test_store.py` runs on each.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -101,6 +101,10 @@ class TooSlow(StoreError):
     """A watcher fell too far behind and was dropped; it must list and watch again."""
 
 
+class Unusable(StoreError):
+    """The store's file or cluster cannot be used: damaged, foreign, held by somebody else, full."""
+
+
 class Store(Protocol):
     """A durable, ordered map of bytes with history."""
 
@@ -116,7 +120,7 @@ class Store(Protocol):
         transaction's revision once the changes are durable. A transaction that changes nothing returns the current
         revision."""
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Event]]:
+    def watch(self, prefix: str, after: int) -> AsyncGenerator[Sequence[Event], None]:
         """Every event under `prefix` with a revision greater than `after`, in order, in batches that never split a
         transaction; goes on until closed (`aclose`). Raises Compacted when history no longer reaches back to `after`,
         TooSlow when the reader falls behind."""
