@@ -1,0 +1,1 @@
+"""What runs inside a sandbox process: standard library only, few imports, no event loop but epoll."""

@@ -1,0 +1,354 @@
+"""Process 1 of a pod: its event loop, the state of its containers, and what it does on request."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from fairway.pods.inside.connection import Connection
+from fairway.pods.inside.libc import checked, libc
+from fairway.pods.inside.logs import Log, Output
+from fairway.pods.inside.programs import Record, Trouble, read_all, signal_group, spawn
+
+CONTROL, STATE = "control", "state.json"
+CAPTURE = 10 * 1024  # of a probe's output
+IN_DELETE = 0x200  # linux/inotify.h
+
+
+class Container:
+    """A container's record (what state.json holds) and, while it runs, its process and streams."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.request: Record = {}
+        self.process = 0
+        self.deadline: float | None = None
+        self.outputs: list[Output] = []
+
+
+class Exec:
+    """A program run beside a container for whoever is at the other end of `connection`."""
+
+    def __init__(self, connection: Connection, request: Record, process: int, pipe: int | None) -> None:
+        self.connection, self.request, self.process, self.pipe = connection, request, process, pipe
+        self.deadline = time.monotonic() + request["timeout"] if request.get("timeout") else None
+        self.output = b""
+        self.expired = False
+
+    def feed(self, data: bytes) -> None:
+        self.output = (self.output + data)[:CAPTURE]
+
+
+class Init:
+    """The event loop and the state of the pod."""
+
+    def __init__(self) -> None:
+        self.poll = select.epoll()
+        self.handlers: dict[int, Callable[[], None]] = {}
+        self.connections: dict[int, Connection] = {}
+        self.containers: dict[str, Container] = {}
+        self.execs: dict[int, Exec] = {}
+        self.null = os.open(os.devnull, os.O_RDWR)
+        self.ending = False
+        self._recall()
+        self._watch_signals()
+        self._watch_socket_file()
+        self.listener = self._listen()
+
+    def _recall(self) -> None:
+        """Take over the records of an earlier sandbox of this pod: what ran then was killed with it."""
+        if os.path.exists(STATE):  # noqa: PTH110
+            with open(STATE, encoding="utf-8") as file:  # noqa: PTH123
+                records = json.load(file)["containers"]
+            for name, record in records.items():
+                if record["exited"] is None:
+                    record.update(exited=time.time(), code=137, signal=9, note="the pod's sandbox was lost")
+                self.containers[name] = Container(record)
+        self._remember()
+
+    def _remember(self) -> None:
+        records = {name: container.record for name, container in self.containers.items()}
+        with open(STATE + ".new", "w", encoding="utf-8") as file:  # noqa: PTH123
+            json.dump({"containers": records}, file)
+        os.replace(STATE + ".new", STATE)  # noqa: PTH105
+
+    def _watch(self, descriptor: int, handler: Callable[[], None]) -> None:
+        self.handlers[descriptor] = handler
+        self.poll.register(descriptor, select.EPOLLIN)
+
+    def _unwatch(self, descriptor: int) -> None:
+        del self.handlers[descriptor]
+        self.poll.unregister(descriptor)
+
+    def _watch_signals(self) -> None:
+        listening, telling = os.pipe()
+        os.set_blocking(listening, False)
+        os.set_blocking(telling, False)
+        signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "ending", True))
+        self._watch(listening, lambda: self._reap() if read_all(listening, len) else None)
+
+    def _watch_socket_file(self) -> None:
+        descriptor = checked(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify")
+        checked(libc.inotify_add_watch(descriptor, b".", IN_DELETE), "inotify watch")
+
+        def changed() -> None:
+            read_all(descriptor, len)
+            if not os.path.exists(CONTROL):  # noqa: PTH110
+                self.ending = True
+
+        self._watch(descriptor, changed)
+
+    def _listen(self) -> socket.socket:
+        if os.path.exists(CONTROL):  # noqa: PTH110
+            os.unlink(CONTROL)  # noqa: PTH108 - the lock says that its owner is gone
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        listener.bind(CONTROL)
+        listener.listen(16)
+        self._watch(listener.fileno(), self._accept)
+        return listener
+
+    def run(self) -> None:
+        """Serve until the end. A fault in one handler is written down and hurts nobody else."""
+        while not self.ending:
+            for descriptor, _ in self.poll.poll(self._patience()):
+                handler = self.handlers.get(descriptor)
+                try:
+                    if handler is not None:
+                        handler()
+                except Exception as error:
+                    sys.stderr.write(f"sandbox: {type(error).__name__}: {error}\n")
+            self._enforce_deadlines()
+        self._finish()
+
+    def _patience(self) -> float | None:
+        deadlines = [c.deadline for c in self.containers.values()] + [e.deadline for e in self.execs.values()]
+        waits = [d - time.monotonic() for d in deadlines if d is not None]
+        return max(0.0, min(waits)) + 0.001 if waits else None
+
+    def _enforce_deadlines(self) -> None:
+        now = time.monotonic()
+        for container in self.containers.values():
+            if container.deadline is not None and container.deadline <= now:
+                container.deadline = None
+                signal_group(container.process, signal.SIGKILL)
+        for run in self.execs.values():
+            if run.deadline is not None and run.deadline <= now:
+                run.deadline, run.expired = None, True
+                signal_group(run.process, signal.SIGKILL)
+
+    def _finish(self) -> None:
+        """Kill everything, wait until it is gone, and only then let go of the clients' connections."""
+        try:
+            os.kill(-1, signal.SIGKILL)
+            while True:
+                os.waitpid(-1, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+
+    # - clients
+
+    def _accept(self) -> None:
+        handle, _ = self.listener.accept()
+        handle.setblocking(False)
+        connection = Connection(handle)
+        self.connections[handle.fileno()] = connection
+        descriptor = handle.fileno()
+        self._watch(descriptor, lambda: self._serve(descriptor, connection))
+        records = {name: container.record for name, container in self.containers.items()}
+        connection.send({"event": "state", "containers": records})
+
+    def _serve(self, descriptor: int, connection: Connection) -> None:
+        requests = connection.receive()
+        if requests is None:
+            self._hang_up(descriptor, connection)
+            return
+        for request in requests:
+            try:
+                answer = self._obey(connection, request)
+            except (Trouble, OSError, KeyError, TypeError, ValueError) as error:
+                answer = {"error": str(error) if isinstance(error, Trouble) else f"{type(error).__name__}: {error}"}
+            if answer is not None:
+                connection.send({"id": request.get("id"), **answer})
+
+    def _hang_up(self, descriptor: int, connection: Connection) -> None:
+        self._unwatch(descriptor)
+        del self.connections[descriptor]
+        connection.handle.close()
+        for leftover in connection.descriptors:
+            os.close(leftover)
+        for run in self.execs.values():
+            if run.connection is connection:
+                signal_group(run.process, signal.SIGKILL)
+
+    def _obey(self, connection: Connection, request: Record) -> Record | None:
+        verb = request["do"]
+        if verb == "start":
+            return self._start(request)
+        if verb == "stop":
+            return self._stop(request)
+        if verb == "exec":
+            self._exec(connection, request)
+            return None
+        if verb == "signal":
+            return self._signal(connection, request)
+        if verb == "end":
+            self.ending = True
+            return None
+        raise Trouble(f"unknown request {verb!r}")
+
+    # - containers
+
+    def _start(self, request: Record) -> Record:
+        """Start an attempt of a container. One that was started before (the asker forgot) is answered as it is."""
+        name, attempt = request["container"], request["attempt"]
+        known = self.containers.get(name)
+        if known is not None and known.record["attempt"] >= attempt:
+            return {"record": known.record}
+        if known is not None and known.process:
+            raise Trouble(f"container {name} still runs")
+        if known is not None:
+            self._close_outputs(known)
+        record: Record = {"attempt": attempt, "crashes": request.get("crashes", 0), "started": time.time()}
+        record |= {"exited": None, "code": 0, "signal": 0, "note": request.get("note", ""), "previous": None}
+        if known is not None:
+            record["previous"] = {**known.record, "previous": None}
+        container = self.containers[name] = Container(record)
+        container.request = request
+        try:
+            self._launch(name, container, request)
+        except Trouble as error:
+            record.update(exited=time.time(), code=128, note=str(error), failed=True)
+        self._remember()
+        return {"record": record}
+
+    def _launch(self, name: str, container: Container, request: Record) -> None:
+        log = Log(name, request["attempt"])
+        pipes = {stream: os.pipe() for stream in ("stdout", "stderr")}
+        try:
+            container.process = spawn(request, (self.null, pipes["stdout"][1], pipes["stderr"][1]))
+        except Trouble as error:
+            log.write("stderr", [("F", str(error).encode())])
+            raise
+        finally:
+            for _, writing in pipes.values():
+                os.close(writing)
+            for stream, (reading, _) in pipes.items():
+                os.set_blocking(reading, False)
+                output = Output(log, stream, reading)
+                container.outputs.append(output)
+                self._watch(reading, lambda o=output: self._drain(container, o))  # type: ignore[misc]
+
+    def _drain(self, container: Container, output: Output) -> None:
+        if output in container.outputs and not read_all(output.descriptor, output.feed):
+            self._close_output(container, output)
+
+    def _close_output(self, container: Container, output: Output) -> None:
+        output.flush()
+        self._unwatch(output.descriptor)
+        os.close(output.descriptor)
+        container.outputs.remove(output)
+        if not container.outputs:
+            output.log.close()
+
+    def _close_outputs(self, container: Container) -> None:
+        """A process that left the container's session may hold its streams open: the next attempt does not wait."""
+        for output in list(container.outputs):
+            self._close_output(container, output)
+
+    def _stop(self, request: Record) -> Record:
+        container = self.containers.get(request["container"])
+        if container is None or not container.process:
+            return {}
+        grace = request["grace"]
+        deadline = time.monotonic() + grace
+        if grace > 0 and container.deadline is None:
+            os.kill(container.process, signal.SIGTERM)
+        if container.deadline is None or deadline < container.deadline:
+            container.deadline = deadline
+        return {}
+
+    def _exited(self, name: str, container: Container, status: int) -> None:
+        signal_group(container.process, signal.SIGKILL)
+        container.process, container.deadline = 0, None
+        for output in list(container.outputs):
+            self._drain(container, output)
+        for output in container.outputs:
+            output.flush()
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        code = 128 + number if number else os.WEXITSTATUS(status)
+        container.record.update(exited=time.time(), code=code, signal=number)
+        self._remember()
+        for connection in list(self.connections.values()):
+            connection.send({"event": "exited", "container": name, "record": container.record})
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                process, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if process == 0:
+                return
+            for name, container in self.containers.items():
+                if container.process == process:
+                    self._exited(name, container, status)
+            if process in self.execs:
+                self._answer_exec(self.execs.pop(process), status)
+
+    # - programs beside a container
+
+    def _exec(self, connection: Connection, request: Record) -> None:
+        container = self.containers.get(request.get("container", ""))
+        base = container.request if container is not None else {}
+        request = {**base, **{k: v for k, v in request.items() if v is not None}}
+        request["env"] = {**base.get("env", {"PATH": os.defpath}), **(request.get("env") or {})}
+        pipe = None
+        if request.get("fds"):
+            streams = connection.take(request["fds"])
+        else:
+            pipe, writing = os.pipe()
+            streams = (os.dup(self.null), writing, os.dup(writing))
+        try:
+            process = spawn(request, streams)
+        except Trouble:
+            if pipe is not None:
+                os.close(pipe)
+            raise
+        finally:
+            for descriptor in streams:
+                os.close(descriptor)
+        run = self.execs[process] = Exec(connection, request, process, pipe)
+        if pipe is not None:
+            os.set_blocking(pipe, False)
+            self._watch(pipe, lambda: self._capture(run))
+
+    def _capture(self, run: Exec) -> None:
+        if run.pipe is not None and not read_all(run.pipe, run.feed):
+            self._unwatch(run.pipe)
+            os.close(run.pipe)
+            run.pipe = None
+
+    def _answer_exec(self, run: Exec, status: int) -> None:
+        if run.pipe is not None:
+            signal_group(run.process, signal.SIGKILL)  # a probe leaves nothing running
+            self._capture(run)
+        if run.pipe is not None:
+            self._unwatch(run.pipe)
+            os.close(run.pipe)
+        code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        answer = {"code": code, "output": run.output.decode(errors="replace"), "expired": run.expired}
+        run.connection.send({"id": run.request.get("id"), **answer})
+
+    def _signal(self, connection: Connection, request: Record) -> Record:
+        for run in self.execs.values():
+            if run.connection is connection and run.request.get("id") == request["request"]:
+                signal_group(run.process, request["signal"])
+        return {}
