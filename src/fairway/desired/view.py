@@ -1,0 +1,148 @@
+"""The narrow view of Services, EndpointSlices and Nodes that the data plane takes, decoded straight from JSON bytes.
+
+Everything else in the objects is skipped by the decoder and never held in memory.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
+HEADLESS_LABEL = "service.kubernetes.io/headless"
+
+
+class Malformed(ValueError):
+    """Bytes that are not an object of the kind. The message names the kind and the field."""
+
+
+class _View(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """Immutable, fields spelled in camelCase on the wire, unknown fields skipped."""
+
+
+class Meta(_View, frozen=True):
+    name: str = ""
+    namespace: str = ""
+    labels: dict[str, str] | None = None
+
+
+class ServicePortView(_View, frozen=True):
+    port: int
+    name: str = ""
+    protocol: str = "TCP"
+    node_port: int = 0
+
+
+class ClientIP(_View, frozen=True):
+    timeout_seconds: int | None = None
+
+
+class AffinityConfig(_View, frozen=True):
+    client_ip: ClientIP | None = msgspec.field(default=None, name="clientIP")
+
+
+class ServiceSpec(_View, frozen=True):
+    type: str = "ClusterIP"
+    ports: tuple[ServicePortView, ...] | None = None
+    cluster_ip: str = msgspec.field(default="", name="clusterIP")
+    cluster_ips: tuple[str, ...] | None = msgspec.field(default=None, name="clusterIPs")
+    external_ips: tuple[str, ...] | None = msgspec.field(default=None, name="externalIPs")
+    load_balancer_source_ranges: tuple[str, ...] | None = None
+    session_affinity: str = "None"
+    session_affinity_config: AffinityConfig | None = None
+    internal_traffic_policy: str = "Cluster"
+    external_traffic_policy: str = "Cluster"
+    health_check_node_port: int = 0
+
+
+class Ingress(_View, frozen=True):
+    ip: str = ""
+    ip_mode: str = "VIP"
+
+
+class LoadBalancerStatus(_View, frozen=True):
+    ingress: tuple[Ingress, ...] | None = None
+
+
+class ServiceStatus(_View, frozen=True):
+    load_balancer: LoadBalancerStatus | None = None
+
+
+class ServiceView(_View, frozen=True):
+    metadata: Meta
+    spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus | None = None
+
+
+class SlicePort(_View, frozen=True):
+    name: str | None = None
+    port: int | None = None
+    protocol: str | None = None
+
+
+class Conditions(_View, frozen=True):
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class NamedHint(_View, frozen=True):
+    name: str
+
+
+class Hints(_View, frozen=True):
+    for_zones: tuple[NamedHint, ...] | None = None
+    for_nodes: tuple[NamedHint, ...] | None = None
+
+
+class SliceEndpoint(_View, frozen=True):
+    addresses: tuple[str, ...] = ()
+    conditions: Conditions | None = None
+    node_name: str | None = None
+    hints: Hints | None = None
+
+
+class SliceView(_View, frozen=True):
+    metadata: Meta
+    address_type: str = "IPv4"
+    endpoints: tuple[SliceEndpoint, ...] | None = None
+    ports: tuple[SlicePort, ...] | None = None
+
+
+class NodeSpec(_View, frozen=True):
+    pod_cidr: str = msgspec.field(default="", name="podCIDR")
+    pod_cidrs: tuple[str, ...] | None = msgspec.field(default=None, name="podCIDRs")
+
+
+class NodeView(_View, frozen=True):
+    metadata: Meta
+    spec: NodeSpec = NodeSpec()
+
+
+_service = msgspec.json.Decoder(ServiceView)
+_slice = msgspec.json.Decoder(SliceView)
+_node = msgspec.json.Decoder(NodeView)
+
+
+def service(raw: bytes) -> ServiceView:
+    """Decode a Service. Raises Malformed."""
+    try:
+        return _service.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise Malformed(f"Service: {error}") from None
+
+
+def endpoint_slice(raw: bytes) -> SliceView:
+    """Decode an EndpointSlice. Raises Malformed."""
+    try:
+        return _slice.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise Malformed(f"EndpointSlice: {error}") from None
+
+
+def node(raw: bytes) -> NodeView:
+    """Decode a Node. Raises Malformed."""
+    try:
+        return _node.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise Malformed(f"Node: {error}") from None
