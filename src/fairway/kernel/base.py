@@ -49,7 +49,11 @@ class Netfilter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One conntrack entry: the original tuple and the reply tuple (from which a translation shows)."""
+    """One conntrack entry of the default zone: the original tuple and the reply tuple (from which a translation shows).
+
+    ICMP has no ports: `source_port` is the identifier and `destination_port` is type * 256 + code. `identity` is the
+    kernel's number of this very entry, 0 when unknown; with it, deleting spares a later flow of the same tuple.
+    """
 
     family: Family
     protocol: int
@@ -62,6 +66,7 @@ class Flow:
     reply_destination: str
     reply_destination_port: int
     mark: int = 0
+    identity: int = field(default=0, compare=False)
 
 
 class Conntrack(Protocol):
@@ -76,7 +81,8 @@ class Conntrack(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A bridge device. `mac` "" lets the kernel choose; `hairpin` sets hairpin mode on its ports."""
+    """A bridge device without spanning tree. `mac` "" lets the kernel choose, and change it with every port that comes
+    or goes: a bridge that is somebody's gateway wants its own."""
 
     name: str
     mtu: int = 1450
@@ -125,7 +131,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class ForwardingEntry:
-    """A permanent FDB entry of a VXLAN device: frames for `mac` go to the VTEP at `destination`."""
+    """A permanent FDB entry of a VXLAN device: frames for `mac` go to the VTEP at `destination`. One per MAC."""
 
     device: str
     mac: str
@@ -134,7 +140,11 @@ class ForwardingEntry:
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """Everything one owner wants of the network of a namespace. Order inside the tuples does not matter."""
+    """Everything one owner wants of the network of a namespace. Order inside the tuples does not matter.
+
+    `sysctls` are named as sysctl(8) names them: `net.ipv4.ip_forward`, and with a dot inside a device's name
+    `net.ipv4.conf.flannel/1.rp_filter`. What a sysctl was before is not remembered: it stays when no longer wanted.
+    """
 
     bridges: tuple[Bridge, ...] = ()
     vxlans: tuple[Vxlan, ...] = ()
@@ -149,7 +159,7 @@ class LinkState:
 class Veth:
     """A veth pair: one end in this namespace (`name`, enslaved to `master` when set, hairpin on when `hairpin`), the
     other in the namespace `peer_namespace` (a file such as /run/netns/x or /proc/PID/ns/net) as `peer_name` with
-    addresses and a default route there."""
+    addresses and a default route by each of `peer_gateways` there."""
 
     name: str
     peer_name: str
@@ -172,13 +182,14 @@ class Links(Protocol):
         object."""
 
     def add_veth(self, veth: Veth) -> None:
-        """Create the pair, or correct an existing one of that name; its far end is up with `lo` when this returns."""
+        """Create the pair, or correct an existing one of that name; its far end is up with `lo` when this returns.
+        Raises KernelError naming what is missing (master, namespace) or in the way."""
 
     def delete_link(self, name: str) -> None:
         """Delete a device; one that is not there is no error."""
 
     def interfaces(self) -> Sequence[Interface]:
-        """Devices with their addresses, without `lo`."""
+        """Devices with their addresses, without `lo` and without link-local IPv6 addresses."""
 
     def routes(self) -> Sequence[Route]:
         """The main table's routes, both families, link-local IPv6 and multicast left out."""
