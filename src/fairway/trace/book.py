@@ -1,0 +1,135 @@
+"""The rules as a walk reads them: each chain's rules understood once, and what partial dumps lack.
+
+Rules pasted from somewhere (`iptables-save | grep httpd-svc`) often lack the chains around them. Where a dump shows
+that it is partial, and convention leaves no doubt about a missing chain of kube-proxy's, the chain is assumed, and a
+note says so. A dump that declares its chains is taken at its word: nothing is assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fairway.ruleset.iptables import BUILTIN, Chain, Ruleset, Table
+from fairway.ruleset.iptables_match import understand
+from fairway.ruleset.iptables_terms import Jump, Parsed, Random
+from fairway.trace.steps import TraceError
+
+MAX_CHAIN = 2_000_000
+"""Rules in one chain that are still read; the largest clusters known have about a hundred thousand."""
+
+NODEPORTS_LAST = (
+    '-m comment --comment "kubernetes service nodeports; NOTE: this must be the last rule in this chain" '
+    "-m addrtype --dst-type LOCAL -j KUBE-NODEPORTS"
+)
+PORTALS = '-m comment --comment "kubernetes service portals" -j KUBE-SERVICES'
+CONVENTION: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "PREROUTING": ((PORTALS,), "that it sends every packet to KUBE-SERVICES"),
+    "OUTPUT": ((PORTALS,), "that it sends every packet to KUBE-SERVICES"),
+    "KUBE-SERVICES": ((NODEPORTS_LAST,), "that it sends packets for the node's own addresses to KUBE-NODEPORTS"),
+    "POSTROUTING": (
+        ('-m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING',),
+        "that it sends every packet to KUBE-POSTROUTING",
+    ),
+    "KUBE-POSTROUTING": (
+        (
+            "-m mark ! --mark 0x4000/0x4000 -j RETURN",
+            '-m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE',
+        ),
+        "that it masquerades packets with the mark 0x4000",
+    ),
+    "KUBE-MARK-MASQ": (("-j MARK --set-xmark 0x4000/0x4000",), "that it sets the mark 0x4000"),
+}
+"""What kube-proxy's chains of the nat table hold whatever the Services are, for dumps that lack them."""
+
+
+class Book:
+    """One family's rules, understood on demand. `notes` grows with every assumption a walk had to make."""
+
+    def __init__(self, ruleset: Ruleset) -> None:
+        self._ruleset = ruleset
+        self._understood: dict[str, Parsed] = {}
+        self._assumed: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._notes: dict[str, None] = {}
+        self.partial = any(_is_partial(table) for table in ruleset.tables.values())
+        if self.partial:
+            self._assume()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed or missing so far, each said once."""
+        return tuple(self._notes)
+
+    def note(self, text: str) -> None:
+        """Remember something the reader of the trace must know."""
+        self._notes[text] = None
+
+    def has(self, table: str, chain: str) -> bool:
+        """Whether the table is there and holds the chain, or the chain can be assumed."""
+        return (table, chain) in self._assumed or self._chain(table, chain) is not None
+
+    def policy(self, table: str, chain: str) -> str:
+        """A built-in chain's policy; ACCEPT when the dump does not say (the kernel's own default)."""
+        found = self._chain(table, chain)
+        return (found.policy if found else None) or "ACCEPT"
+
+    def rules(self, table: str, chain: str) -> list[str] | tuple[str, ...]:
+        """The specifications of a chain's rules, those assumed at the end. Raises TraceError beyond MAX_CHAIN."""
+        found = self._chain(table, chain)
+        written = found.rules if found else []
+        if len(written) > MAX_CHAIN:
+            raise TraceError(f"chain {chain} of table {table} holds {len(written)} rules; that is more than any node's")
+        assumed = self._assumed.get((table, chain))
+        if assumed is None:
+            return written
+        self.note(f"The rules do not show all of chain {chain}; it is assumed {CONVENTION[chain][1]}.")
+        return [*written, *assumed]
+
+    def parsed(self, spec: str) -> Parsed:
+        """A rule's meaning, read once."""
+        found = self._understood.get(spec)
+        if found is None:
+            found = self._understood[spec] = understand(spec)
+        return found
+
+    def alternatives(self, table: str, chain: str, index: int) -> int | None:
+        """How many choices are left at the rule with this index (from 0), when it is one of a run of rules that choose
+        by chance and a rule that takes the rest follows them."""
+        rules = self.rules(table, chain)
+        end = index
+        while end < len(rules) and any(isinstance(m, Random) for m in self.parsed(rules[end]).matches):
+            end += 1
+        if end == index or end >= len(rules) or not isinstance(self.parsed(rules[end]).target, Jump):
+            return None
+        return end - index + 1
+
+    def _chain(self, table: str, chain: str) -> Chain | None:
+        found = self._ruleset.tables.get(table)
+        return found.chains.get(chain) if found else None
+
+    def _assume(self) -> None:
+        nat = self._ruleset.tables.get("nat")
+        if nat is None or not any(name.startswith("KUBE-") for name in nat.chains):
+            return
+        for name, (rules, _) in CONVENTION.items():
+            chain = nat.chains.get(name)
+            if name == "KUBE-SERVICES":
+                shown = chain is not None and any(rule.endswith("KUBE-NODEPORTS") for rule in chain.rules)
+                if not shown and "KUBE-NODEPORTS" in nat.chains:
+                    self._assumed["nat", name] = rules
+            elif chain is None or not (chain.rules or chain.declared):
+                self._assumed["nat", name] = rules
+        if "filter" not in self._ruleset.tables:
+            self.note("The rules hold no filter table: what it rejects or drops is not seen here.")
+
+
+def _is_partial(table: Table) -> bool:
+    """A table is a piece when rules were seen for chains that nobody declared, or a rule leads to a chain that is not
+    there; the kernel holds neither."""
+    if any(not chain.declared for chain in table.chains.values()):
+        return True
+    known = table.chains.keys()
+    return any(
+        target.startswith("KUBE-") and target not in known and target not in BUILTIN
+        for chain in table.chains.values()
+        for target in (rule.rpartition("-j ")[2] for rule in chain.rules)
+    )

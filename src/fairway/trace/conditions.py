@@ -1,0 +1,215 @@
+"""Whether a match of a rule holds for a packet: yes, no, by chance, or nobody can tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TypeAlias
+
+from fairway.node import Node
+from fairway.packet import Protocol
+from fairway.ruleset.iptables_terms import (
+    Accounting,
+    AddressBetween,
+    AddressIn,
+    AddrType,
+    Comment,
+    ConnState,
+    Device,
+    Mark,
+    Match,
+    Nth,
+    Opaque,
+    Ports,
+    ProtocolIs,
+    Random,
+    Recent,
+    RecentAction,
+    Side,
+    TcpFlags,
+    Unknown,
+)
+from fairway.trace.chances import exact
+from fairway.trace.routing import address_types
+from fairway.trace.steps import Hook, State
+
+SYN = frozenset({"SYN"})
+"""The flags of a TCP connection's first packet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """It holds with this probability."""
+
+    probability: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class May:
+    """Nobody can tell from here, for this reason."""
+
+    reason: str
+
+
+Truth: TypeAlias = bool | Chance | May
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a condition may look at besides the packet: the hook, the node, and how many choices the chain leaves at
+    this rule (see `chances.exact`)."""
+
+    hook: Hook
+    node: Node
+    alternatives: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All conditions of a rule together. `holds` False: it does not apply, `remark` says why when that is worth a
+    word. Otherwise it applies with `chance`, if what `mays` say should be so."""
+
+    state: State
+    holds: bool = True
+    chance: Fraction = Fraction(1)
+    mays: tuple[str, ...] = ()
+    remark: str = ""
+
+
+def read(matches: tuple[Match, ...], state: State, scene: Scene) -> Reading:
+    """Try the matches in their order, as the kernel does: the first that fails ends it. Lists that `-m recent` writes
+    on the way are in the reading's state."""
+    reading = Reading(state)
+    for match in matches:
+        truth = holds(match, reading.state, scene)
+        if truth is False:
+            return replace(reading, holds=False, remark=_remark(match))
+        if isinstance(truth, Chance):
+            reading = replace(reading, chance=reading.chance * truth.probability)
+        elif isinstance(truth, May):
+            reading = replace(reading, mays=(*reading.mays, truth.reason))
+        if isinstance(match, Recent):
+            reading = replace(reading, state=_write_recent(match, reading.state))
+    return reading if reading.chance else replace(reading, holds=False)
+
+
+def holds(match: Match, state: State, scene: Scene) -> Truth:
+    """Whether one match holds, its negation included."""
+    truth = _plain(match, state, scene)
+    if not getattr(match, "negated", False) or isinstance(truth, May):
+        return truth
+    return Chance(1 - truth.probability) if isinstance(truth, Chance) else not truth
+
+
+def _plain(match: Match, state: State, scene: Scene) -> Truth:
+    match match:
+        case Comment() | Accounting():
+            return True
+        case AddressIn() | AddressBetween():
+            return _address(match, state)
+        case ProtocolIs(protocol):
+            return _protocol(protocol, state.protocol)
+        case Device(side, name):
+            return _device(name, state.in_device if side is Side.SOURCE else state.out_device, side, scene.hook)
+        case Ports():
+            return _ports(match, state)
+        case TcpFlags(mask, set_):
+            return state.protocol is Protocol.TCP and (SYN & mask) == set_
+        case Mark(value, mask, connection=connection):
+            return ((state.connection_mark if connection else state.mark) & mask) == value
+        case Random(probability):
+            return _certain_or_chance(exact(probability, scene.alternatives))
+        case Nth(every):
+            return _certain_or_chance(Fraction(1, every)) if every > 0 else May("`--every 0` counts nothing")
+        case Recent():
+            return _recent(match, state)
+        case AddrType():
+            return _addrtype(match, state, scene)
+        case ConnState(states):
+            return bool(states & _connection(state))
+        case Opaque(module, text):
+            return May(f"`-m {module} {text}` depends on what the rules do not hold")
+        case Unknown(text):
+            return May(f"`{text}` is not understood")
+
+
+def _certain_or_chance(probability: Fraction) -> Truth:
+    return True if probability == 1 else Chance(probability)
+
+
+def _address(match: AddressIn | AddressBetween, state: State) -> Truth:
+    address = state.source_address if match.side is Side.SOURCE else state.destination_address
+    if address is None:
+        return May("the source after masquerading is not known")
+    if isinstance(match, AddressIn):
+        return address.version == match.network.version and address in match.network
+    same = address.version == match.first.version
+    return same and int(match.first) <= int(address) <= int(match.last)
+
+
+def _protocol(wanted: str, protocol: Protocol) -> bool:
+    return wanted in ("all", "0", protocol.value.lower(), str(protocol.number))
+
+
+def _device(wanted: str, device: str, side: Side, hook: Hook) -> Truth:
+    """A device that the hook has none of is the empty name to the kernel, which no name matches."""
+    has_one = hook in ((Hook.PREROUTING, Hook.INPUT, Hook.FORWARD) if side is Side.SOURCE else _LEAVING)
+    if has_one and not device:
+        return wanted == "+" or May(f"the {'in' if side is Side.SOURCE else 'out'}going device is not known")
+    if not has_one:
+        device = ""
+    return device.startswith(wanted[:-1]) if wanted.endswith("+") else device == wanted
+
+
+_LEAVING = (Hook.FORWARD, Hook.OUTPUT, Hook.POSTROUTING)
+
+
+def _ports(match: Ports, state: State) -> bool:
+    ports = {
+        Side.SOURCE: (state.source_port,),
+        Side.DESTINATION: (state.destination_port,),
+        Side.EITHER: (state.source_port, state.destination_port),
+    }[match.side]
+    return any(low <= port <= high for port in ports for low, high in match.ranges)
+
+
+def _recent(match: Recent, state: State) -> bool:
+    """A first packet is taken to come from a client that was not seen before, but for what its own way wrote."""
+    if match.action is RecentAction.SET:
+        return True
+    seen = (match.name, _listed(match, state)) in state.seen
+    return seen and match.hits <= 1
+
+
+def _listed(match: Recent, state: State) -> str:
+    return state.source if match.side is Side.SOURCE else state.destination
+
+
+def _write_recent(match: Recent, state: State) -> State:
+    entry = frozenset({(match.name, _listed(match, state))})
+    if match.action is RecentAction.SET:
+        return replace(state, seen=state.seen | entry)
+    return replace(state, seen=state.seen - entry) if match.action is RecentAction.REMOVE else state
+
+
+def _remark(match: Match) -> str:
+    if not isinstance(match, Recent) or match.negated or match.action is RecentAction.SET:
+        return ""
+    within = f" in the last {match.seconds} seconds" if match.seconds else ""
+    return f"taken as a new client: not in list {match.name}{within}"
+
+
+def _addrtype(match: AddrType, state: State, scene: Scene) -> Truth:
+    address = state.source_address if match.side is Side.SOURCE else state.destination_address
+    device = (state.in_device or state.out_device) if match.limited else ""
+    types = address_types(scene.node, address, device) if address is not None else None
+    if types is None:
+        return May(f"the node's own {state.family} addresses are not known")
+    return bool(types & match.types)
+
+
+def _connection(state: State) -> frozenset[str]:
+    if not state.tracked:
+        return frozenset({"UNTRACKED"})
+    translated = {"SNAT": state.source_translated, "DNAT": state.destination_translated}
+    return frozenset({"NEW", *(name for name, is_so in translated.items() if is_so)})

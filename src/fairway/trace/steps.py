@@ -1,0 +1,174 @@
+"""What a trace is made of: the packet's state on its way, steps, paths, and the trace as a whole. Values only."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from fairway.node import Address, Node
+from fairway.packet import Family, Outcome, Packet, Protocol, family_of
+
+
+class TraceError(ValueError):
+    """The rules cannot be followed, and it is the rules' fault. The text says which and what to look at."""
+
+
+class JumpLoop(TraceError):
+    """A chain leads back to itself. The kernel refuses such rules, so the dump at hand was edited or mixed."""
+
+    def __init__(self, table: str, chains: tuple[str, ...]) -> None:
+        super().__init__(
+            f"table {table}: chain {chains[-1]} leads back to itself ({' -> '.join(chains)}); no kernel loads such "
+            "rules, so look for pieces of several dumps in the input"
+        )
+        self.table = table
+        self.chain = chains[-1]
+
+
+class Hook(enum.StrEnum):
+    """Where in the kernel a step happens; ROUTING is the decision between the hooks."""
+
+    PREROUTING = "PREROUTING"
+    INPUT = "INPUT"
+    FORWARD = "FORWARD"
+    OUTPUT = "OUTPUT"
+    POSTROUTING = "POSTROUTING"
+    ROUTING = "routing"
+
+
+class Event(enum.StrEnum):
+    """What happened at a step."""
+
+    JUMP = "jump"
+    GOTO = "goto"
+    RETURN = "return"
+    END = "end"  # the end of a user chain: back to where it was called
+    POLICY = "policy"  # the end of a built-in chain
+    ACCEPT = "accept"
+    DROP = "drop"
+    REJECT = "reject"
+    MARK = "mark"
+    DNAT = "dnat"
+    SNAT = "snat"
+    MASQUERADE = "masquerade"
+    UNTRACKED = "untracked"
+    COUNTED = "counted"  # the rule applies and changes nothing on the packet's way
+    PASSED = "passed"  # the rule is taken not to apply, for a reason worth telling
+    MAY_NOT = "may not"  # nobody can tell; this branch follows the case that the rule does not apply
+    ROUTE = "route"
+    MARTIAN = "martian"  # the kernel drops the packet for its addresses
+    MISSING = "missing"  # the rules at hand lack a chain
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The packet at one point of its way, with what the kernel remembers of its connection.
+
+    `destination_settled` and `source_settled` say that nat tables have had their one look at this connection for
+    that end, whether they translated it or not. `seen` holds (list, address) pairs that `-m recent --set` wrote on
+    this packet's way.
+    """
+
+    source: str
+    destination: str
+    protocol: Protocol
+    source_port: int
+    destination_port: int
+    in_device: str = ""
+    out_device: str = ""
+    via: str = ""
+    mark: int = 0
+    connection_mark: int = 0
+    tracked: bool = True
+    source_translated: bool = False
+    destination_translated: bool = False
+    source_settled: bool = False
+    destination_settled: bool = False
+    seen: frozenset[tuple[str, str]] = frozenset()
+
+    @classmethod
+    def of(cls, packet: Packet) -> State:
+        """The state of a packet before its first hook."""
+        return cls(
+            packet.source,
+            packet.destination,
+            packet.protocol,
+            packet.source_port,
+            packet.destination_port,
+            packet.in_interface,
+        )
+
+    @property
+    def family(self) -> Family:
+        return family_of(self.destination)
+
+    @property
+    def source_address(self) -> Address | None:
+        """The source as a value; None when it is not known (masquerade by a device whose address is not known)."""
+        return ipaddress.ip_address(self.source) if self.source else None
+
+    @property
+    def destination_address(self) -> Address:
+        return ipaddress.ip_address(self.destination)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happened. `number` counts rules of `chain` from 1 (0: no rule), `rule` is the rule's text,
+    `packet` the state after the step, `detail` a word or two more (a device, a mark, a reason). `probability` is the
+    chance of this rule to apply once the packet is there, None when nothing is left to chance."""
+
+    hook: Hook
+    event: Event
+    packet: State
+    table: str = ""
+    chain: str = ""
+    number: int = 0
+    rule: str = ""
+    detail: str = ""
+    probability: Fraction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """How the packet leaves: the device ("lo": it stays on this node, "": not known) and the next hop or ""."""
+
+    device: str = ""
+    via: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One way the packet can take. `probability` is None when it also hangs on something that cannot be known.
+    `source_seen` is the source address at the end of the way, "" when it cannot be known."""
+
+    steps: tuple[Step, ...]
+    outcome: Outcome
+    egress: Egress
+    source_seen: str
+    probability: Fraction | None
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, as far as the last step tells."""
+        return self.steps[-1].detail if self.steps else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Everything that can become of one packet. `notes` say what was missing from the rules and what was assumed."""
+
+    packet: Packet
+    node: Node
+    branches: tuple[Path, ...]
+    shares: Mapping[Outcome, Fraction] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def outcomes(self) -> dict[Outcome, Fraction]:
+        """Every outcome with its probability; they sum to 1. Where a branch hangs on what cannot be known, only what
+        is certain either way is counted and the rest is UNKNOWN."""
+        return dict(self.shares)
