@@ -29,6 +29,7 @@ from fairway.kernel.linkplan import (
     Observed,
     Plan,
     Verb,
+    check_name,
     describe,
     entries,
     far_end_state,
