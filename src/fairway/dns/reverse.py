@@ -1,0 +1,72 @@
+"""The way back from addresses to names: which reverse zones are ours and who claims an address.
+
+Holds claimants (keys of Services), not names: the names are read from the Service's branch when asked.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Hashable, Iterable, Sequence
+from ipaddress import ip_network
+from typing import Generic, TypeVar
+
+from fairway.dns import names
+from fairway.dns.errors import BadZone
+from fairway.dns.names import Name
+
+K = TypeVar("K", bound=Hashable)
+
+
+class ReverseIndex(Generic[K]):
+    """Addresses (packed) and who claims them. `ranges` are the CIDRs we answer for, also in the negative. Raises
+    BadZone when one of them is none."""
+
+    def __init__(self, ranges: Sequence[str]) -> None:
+        self._apexes = frozenset(apex for each in ranges for apex in _apexes(each))
+        self._claims: dict[bytes, set[K]] = {}
+        self._sorted: list[bytes] | None = []
+
+    def apex(self, name: Name) -> Name | None:
+        """The innermost of our reverse zones that the lower-case name is in."""
+        for start in range(len(name)):
+            if name[start:] in self._apexes:
+                return name[start:]
+        return None
+
+    def claimants(self, packed: bytes) -> Iterable[K]:
+        """Who claims the address."""
+        return self._claims.get(packed, ())
+
+    def any_between(self, first: bytes, last: bytes) -> bool:
+        """Whether an address from `first` to `last` (of one family) is claimed. The order is made when first asked
+        after a change: partial reverse names are rare."""
+        if self._sorted is None:
+            self._sorted = sorted(self._claims, key=_by_family)
+        place = bisect_left(self._sorted, _by_family(first), key=_by_family)
+        return place < len(self._sorted) and _by_family(self._sorted[place]) <= _by_family(last)
+
+    def move(self, key: K, before: Iterable[bytes], after: Iterable[bytes]) -> None:
+        """`key` claimed `before` and now claims `after`."""
+        old, new = set(before), set(after)
+        for packed in old - new:
+            claims = self._claims[packed]
+            claims.discard(key)
+            if not claims:
+                del self._claims[packed]
+                self._sorted = None
+        for packed in new - old:
+            if packed not in self._claims:
+                self._claims[packed] = set()
+                self._sorted = None
+            self._claims[packed].add(key)
+
+
+def _by_family(packed: bytes) -> tuple[int, bytes]:
+    return len(packed), packed
+
+
+def _apexes(cidr: str) -> tuple[Name, ...]:
+    try:
+        return names.reverse_apexes(ip_network(cidr, strict=False))
+    except ValueError as error:
+        raise BadZone(f"{cidr!r} is no address range to answer reverse questions for: {error}") from error

@@ -1,0 +1,197 @@
+"""What the zone needs to know of Services, EndpointSlices, Namespaces and Pods, decoded straight from JSON.
+
+Everything else in an object is skipped by the decoder and never takes memory. Lists may be `null` (Go servers write
+empty slices so); all of them are optional here.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Metadata(msgspec.Struct, frozen=True, gc=False):
+    """Who an object is. `namespace` is "" for cluster-scoped kinds."""
+
+    name: str
+    namespace: str = ""
+
+
+class ServiceAnnotations(msgspec.Struct, frozen=True, gc=False):
+    """The one annotation the DNS specification names: it counts endpoints as ready that are not."""
+
+    tolerate_unready: str = msgspec.field(name="service.alpha.kubernetes.io/tolerate-unready-endpoints", default="")
+
+
+class ServiceMetadata(msgspec.Struct, frozen=True, gc=False):
+    """A Service's identity and the annotation that counts."""
+
+    name: str
+    namespace: str = ""
+    annotations: ServiceAnnotations | None = None
+
+
+class ServicePort(msgspec.Struct, frozen=True, gc=False):
+    """One port of a Service; an unnamed one has no SRV record."""
+
+    port: int
+    name: str = ""
+    protocol: str = "TCP"
+
+
+class ServiceSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """Addresses, ports and kind of a Service."""
+
+    cluster_ip: str = msgspec.field(name="clusterIP", default="")
+    cluster_ips: tuple[str, ...] | None = msgspec.field(name="clusterIPs", default=None)
+    type: str = "ClusterIP"
+    external_name: str = ""
+    ports: tuple[ServicePort, ...] | None = None
+    publish_not_ready_addresses: bool = False
+
+
+class Service(msgspec.Struct, frozen=True, gc=False):
+    """core/v1 Service."""
+
+    metadata: ServiceMetadata
+    spec: ServiceSpec
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The cluster IPs, in the object's order; empty for headless and ExternalName Services."""
+        if self.external_name or self.headless:
+            return ()
+        given = self.spec.cluster_ips or (self.spec.cluster_ip,)
+        return tuple(address for address in given if address)
+
+    @property
+    def headless(self) -> bool:
+        """Whether the Service has no address of its own by its owner's wish."""
+        return self.spec.type != "ExternalName" and self.spec.cluster_ip == "None"
+
+    @property
+    def external_name(self) -> str:
+        """The name an ExternalName Service stands for, else ""."""
+        return self.spec.external_name if self.spec.type == "ExternalName" else ""
+
+    @property
+    def publishes_unready(self) -> bool:
+        """Whether endpoints have names before (and after) they are ready."""
+        annotations = self.metadata.annotations
+        tolerated = annotations is not None and annotations.tolerate_unready.lower() == "true"
+        return self.spec.publish_not_ready_addresses or tolerated
+
+
+class SliceLabels(msgspec.Struct, frozen=True, gc=False):
+    """The label that ties a slice to its Service."""
+
+    service: str = msgspec.field(name="kubernetes.io/service-name", default="")
+
+
+class SliceMetadata(msgspec.Struct, frozen=True, gc=False):
+    """A slice's identity and its Service."""
+
+    name: str
+    namespace: str = ""
+    labels: SliceLabels | None = None
+
+
+class Conditions(msgspec.Struct, frozen=True, gc=False):
+    """`ready` unset means ready (discovery.k8s.io/v1)."""
+
+    ready: bool | None = None
+
+
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
+    """One endpoint with all its addresses (of one family)."""
+
+    addresses: tuple[str, ...] | None = None
+    conditions: Conditions | None = None
+    hostname: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether traffic may go there; unknown counts as yes."""
+        return self.conditions is None or self.conditions.ready is not False
+
+
+class EndpointPort(msgspec.Struct, frozen=True, gc=False):
+    """One port that all endpoints of a slice share. Without a number it means every port and has no SRV record."""
+
+    name: str | None = None
+    protocol: str | None = None
+    port: int | None = None
+
+
+class EndpointSlice(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """discovery.k8s.io/v1 EndpointSlice."""
+
+    metadata: SliceMetadata
+    address_type: str = ""
+    endpoints: tuple[Endpoint, ...] | None = None
+    ports: tuple[EndpointPort, ...] | None = None
+
+    @property
+    def service(self) -> str:
+        """The name of the Service it belongs to, or ""."""
+        return self.metadata.labels.service if self.metadata.labels is not None else ""
+
+
+class Namespace(msgspec.Struct, frozen=True, gc=False):
+    """core/v1 Namespace."""
+
+    metadata: Metadata
+
+
+class PodIP(msgspec.Struct, frozen=True, gc=False):
+    """One address of a Pod."""
+
+    ip: str = ""
+
+
+class PodStatus(msgspec.Struct, frozen=True, gc=False):
+    """Addresses and phase of a Pod."""
+
+    phase: str = ""
+    pod_ip: str = msgspec.field(name="podIP", default="")
+    pod_ips: tuple[PodIP, ...] | None = msgspec.field(name="podIPs", default=None)
+
+
+class Pod(msgspec.Struct, frozen=True, gc=False):
+    """core/v1 Pod."""
+
+    metadata: Metadata
+    status: PodStatus | None = None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The Pod's addresses; none once it has ended, because they may belong to another Pod by then."""
+        if self.status is None or self.status.phase in ("Succeeded", "Failed"):
+            return ()
+        given = tuple(each.ip for each in self.status.pod_ips or ()) or (self.status.pod_ip,)
+        return tuple(address for address in given if address)
+
+
+_SERVICE = msgspec.json.Decoder(Service)
+_SLICE = msgspec.json.Decoder(EndpointSlice)
+_NAMESPACE = msgspec.json.Decoder(Namespace)
+_POD = msgspec.json.Decoder(Pod)
+
+
+def decode_service(raw: bytes) -> Service:
+    """A Service from its JSON. Raises msgspec.DecodeError (msgspec.ValidationError for a wrong type)."""
+    return _SERVICE.decode(raw)
+
+
+def decode_slice(raw: bytes) -> EndpointSlice:
+    """An EndpointSlice from its JSON; errors as `decode_service`."""
+    return _SLICE.decode(raw)
+
+
+def decode_namespace(raw: bytes) -> Namespace:
+    """A Namespace from its JSON; errors as `decode_service`."""
+    return _NAMESPACE.decode(raw)
+
+
+def decode_pod(raw: bytes) -> Pod:
+    """A Pod from its JSON; errors as `decode_service`."""
+    return _POD.decode(raw)

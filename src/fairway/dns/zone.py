@@ -1,0 +1,352 @@
+"""The cluster's names as a function of its objects: objects in, answers out, no I/O.
+
+Source: Kubernetes DNS-Based Service Discovery 1.1.0; NXDOMAIN and NODATA as RFC 2308, RFC 4592 section 2.2.2 (empty
+non-terminals exist) and RFC 8020 have them. There is no cache: an answer is read from the indexes, and an object's
+event marks only its own Service to be read anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fairway.dns import grammar, names
+from fairway.dns.branch import Branch, grow
+from fairway.dns.errors import BadName, BadZone
+from fairway.dns.names import Name
+from fairway.dns.pods import PodIndex
+from fairway.dns.records import (
+    Address,
+    Answer,
+    Data,
+    Question,
+    Rcode,
+    Record,
+    RRsets,
+    Soa,
+    Srv,
+    Target,
+    Text,
+    Type,
+)
+from fairway.dns.reverse import ReverseIndex
+from fairway.dns.view import EndpointSlice, Namespace, Pod, Service
+
+SCHEMA_VERSION = b"1.1.0"
+"""The version of the DNS specification, told by the TXT record `dns-version`."""
+MAX_CHAIN = 8
+"""CNAMEs followed inside the zone; an ExternalName Service may name another one."""
+LONGEST_OWN_PART = 3 * (names.MAX_LABEL + 1) + len(b"\x03svc")
+"""Octets of `<hostname>.<service>.<ns>.svc`, the longest form below the zone, on the wire."""
+
+PodRecords = Literal["verified", "insecure", "disabled"]
+"""Names of Pods by address: only of Pods that are, of any address, or none."""
+
+_Key = tuple[bytes, bytes]
+_EMPTY: RRsets = {}
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One Service, its branch (None: to be grown) and the addresses it claims in the reverse index."""
+
+    service: Service
+    branch: Branch | None = None
+    claims: Iterable[bytes] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Where a name is: in which of our zones (None: in none), and what it holds (None: it does not exist)."""
+
+    apex: Name | None
+    rrsets: RRsets | None
+
+
+class Zone:
+    """The zone `domain` and the reverse zones of the `reverse` ranges, kept by setting and deleting objects.
+
+    `ttl` (seconds) is that of all records and of negative answers. `nameserver` is the name told in SOA and NS records;
+    by default the DNS Service's own. Objects may come in any order, and be set again; deleting what is not there
+    is no error. Raises BadZone for a domain or range that cannot be served.
+    """
+
+    def __init__(
+        self,
+        domain: str = "cluster.local",
+        ttl: int = 5,
+        reverse: Sequence[str] = ("10.96.0.0/12", "10.244.0.0/16"),
+        *,
+        pods: PodRecords = "verified",
+        nameserver: str = "",
+    ) -> None:
+        self.domain = _domain(domain)
+        self.ttl = ttl
+        self.pod_records = pods
+        self._nameserver = _domain(nameserver or f"kube-dns.kube-system.svc.{domain}")
+        self._services: dict[bytes, dict[bytes, _Entry]] = {}
+        self._slices: dict[_Key, dict[str, EndpointSlice]] = {}
+        self._homes: dict[tuple[str, str], _Key] = {}
+        self._namespaces: set[bytes] = set()
+        self._pods = PodIndex()
+        self._reverse: ReverseIndex[_Key] = ReverseIndex(reverse)
+        self._stale: set[_Key] = set()
+        self._meanings: dict[grammar.Meaning, Callable[..., RRsets | None]] = {
+            "apex": lambda: self._apex(self.domain),
+            "version": lambda: {Type.TXT: (Text(SCHEMA_VERSION),)},
+            "services": lambda: _EMPTY,
+            "namespace": lambda ns: _EMPTY if self._has_namespace(ns) else None,
+            "service": self._service,
+            "protocol": self._protocol,
+            "port": self._port,
+            "endpoint": self._endpoint,
+            "pods": lambda: _EMPTY if self.pod_records != "disabled" else None,
+            "pod namespace": lambda ns: _EMPTY if self._has_pods(ns) else None,
+            "pod": self._pod,
+        }
+
+    # ---- objects ----------------------------------------------------------------------------------------------
+
+    def set_service(self, service: Service) -> None:
+        """Take a Service's present state."""
+        namespace, name = _key(service.metadata.namespace, service.metadata.name)
+        entries = self._services.setdefault(namespace, {})
+        if name in entries:
+            entries[name].service = service
+        else:
+            entries[name] = _Entry(service)
+        self._touch((namespace, name))
+
+    def delete_service(self, namespace: str, name: str) -> None:
+        """Forget a Service and all its names."""
+        key = _key(namespace, name)
+        entries = self._services.get(key[0], {})
+        entry = entries.pop(key[1], None)
+        if entry is None:
+            return
+        self._reverse.move(key, entry.claims, ())
+        self._stale.discard(key)
+        if not entries:
+            del self._services[key[0]]
+
+    def set_slice(self, piece: EndpointSlice) -> None:
+        """Take an EndpointSlice's present state; its label says whose it is, and may change."""
+        namespace, name = piece.metadata.namespace, piece.metadata.name
+        home = _key(namespace, piece.service)
+        if self._homes.get((namespace, name), home) != home:
+            self.delete_slice(namespace, name)
+        self._homes[namespace, name] = home
+        self._slices.setdefault(home, {})[name] = piece
+        self._touch_if_headless(home)
+
+    def delete_slice(self, namespace: str, name: str) -> None:
+        """Forget an EndpointSlice."""
+        home = self._homes.pop((namespace, name), None)
+        if home is None:
+            return
+        del self._slices[home][name]
+        if not self._slices[home]:
+            del self._slices[home]
+        self._touch_if_headless(home)
+
+    def set_namespace(self, namespace: Namespace) -> None:
+        """A namespace exists, also when it has no Services."""
+        self._namespaces.add(namespace.metadata.name.encode())
+
+    def delete_namespace(self, _: str, name: str) -> None:
+        """A namespace is gone; it lives on in the tree while Services in it do."""
+        self._namespaces.discard(name.encode())
+
+    def set_pod(self, pod: Pod) -> None:
+        """Take a Pod's present state."""
+        self._pods.set(pod)
+
+    def delete_pod(self, namespace: str, name: str) -> None:
+        """Forget a Pod."""
+        self._pods.delete(namespace, name)
+
+    def settle(self) -> None:
+        """Grow what events have marked. Answers do this themselves for what they need; doing it after the first list
+        keeps the first reverse question from waiting for it."""
+        for namespace, name in tuple(self._stale):
+            self._branch(namespace, name)
+
+    # ---- answers ----------------------------------------------------------------------------------------------
+
+    def covers(self, name: Name) -> bool:
+        """Whether the name is in one of our zones, existing or not."""
+        return self._find(names.lower(name)).apex is not None
+
+    def answer(self, question: Question) -> Answer:
+        """The sections of the reply. Names that are none of ours are REFUSED."""
+        records: list[Record] = []
+        owner = question.name
+        for _ in range(MAX_CHAIN):
+            found = self._find(names.lower(owner))
+            if found.apex is None:
+                return _outside(records)
+            alias = None if question.type == Type.CNAME else (found.rrsets or _EMPTY).get(Type.CNAME)
+            type, data = _choose(found.rrsets or _EMPTY, Type.CNAME if alias else question.type)
+            records += (Record(owner, type, self.ttl, each) for each in data)
+            if alias is None or question.type == Type.ANY:
+                return self._conclude(found.rrsets is not None, found.apex, records, positive=bool(data))
+            owner = _target(data[0])
+        return Answer(Rcode.SERVFAIL)
+
+    def _conclude(self, exists: bool, apex: Name, records: Sequence[Record], *, positive: bool) -> Answer:
+        """The reply for the end of the chain: its last name decides the rcode (RFC 6604 section 3)."""
+        if positive:
+            return Answer(Rcode.NOERROR, tuple(records), (), self._additional(records))
+        soa = Record(apex, Type.SOA, self.ttl, self._soa(apex))
+        return Answer(Rcode.NOERROR if exists else Rcode.NXDOMAIN, tuple(records), (soa,))
+
+    def _additional(self, records: Iterable[Record]) -> tuple[Record, ...]:
+        """The addresses of the hosts that SRV and NS records name."""
+        hosts = dict.fromkeys(_target(each.data) for each in records if each.type in (Type.SRV, Type.NS))
+        return tuple(
+            Record(host, type, self.ttl, address)
+            for host in hosts
+            for type in (Type.A, Type.AAAA)
+            for address in (self._find(names.lower(host)).rrsets or _EMPTY).get(type, ())
+        )
+
+    def _soa(self, apex: Name) -> Soa:
+        """The serial never moves: it would only matter to zone transfers, and there are none."""
+        return Soa(self._nameserver, (b"hostmaster", *apex), 1, 7200, 1800, 86400, self.ttl)
+
+    # ---- the tree ---------------------------------------------------------------------------------------------
+
+    def _find(self, name: Name) -> _Found:
+        """What a lower-case name is and holds."""
+        own = len(name) - len(self.domain)
+        if own < 0 or name[own:] != self.domain:
+            return self._find_reverse(name)
+        meant = grammar.read(name[:own])
+        if meant is None:
+            return _Found(self.domain, None)
+        meaning, labels = meant
+        return _Found(self.domain, self._meanings[meaning](*labels))
+
+    def _apex(self, apex: Name) -> RRsets:
+        return {Type.SOA: (self._soa(apex),), Type.NS: (Target(self._nameserver),)}
+
+    def _has_namespace(self, namespace: bytes) -> bool:
+        return namespace in self._namespaces or namespace in self._services
+
+    def _has_pods(self, namespace: bytes) -> bool:
+        if self.pod_records == "verified":
+            return self._has_namespace(namespace) or self._pods.any_in(namespace)
+        return self.pod_records == "insecure"
+
+    def _service(self, name: bytes, namespace: bytes) -> RRsets | None:
+        branch = self._branch(namespace, name)
+        return branch.own if branch else None
+
+    def _protocol(self, protocol: bytes, name: bytes, namespace: bytes) -> RRsets | None:
+        branch = self._branch(namespace, name)
+        return _EMPTY if branch and protocol in branch.ports else None
+
+    def _port(self, port: bytes, protocol: bytes, name: bytes, namespace: bytes) -> RRsets | None:
+        branch = self._branch(namespace, name)
+        return branch.ports.get(protocol, {}).get(port) if branch else None
+
+    def _endpoint(self, host: bytes, name: bytes, namespace: bytes) -> RRsets | None:
+        branch = self._branch(namespace, name)
+        return branch.hosts.get(host) if branch else None
+
+    def _pod(self, label: bytes, namespace: bytes) -> RRsets | None:
+        packed = names.undashed(label)
+        if packed is None or self.pod_records == "disabled":
+            return None
+        if self.pod_records == "verified" and not self._pods.has(namespace, packed):
+            return None
+        address = Address(packed)
+        return {address.type: (address,)}
+
+    def _find_reverse(self, name: Name) -> _Found:
+        """A known address is answered in any range: its owner is here. Outside the ranges such a name is a zone of
+        its own and the rest is none of ours."""
+        span = names.reversed_range(name)
+        apex = self._reverse.apex(name)
+        if span is None:
+            return _Found(apex, None)
+        self.settle()
+        held = dict(self._apex(name)) if name == apex else {}
+        if span[0] == span[1]:
+            pointers = self._pointers(span[0])
+            if pointers:
+                return _Found(apex or name, {**held, Type.PTR: pointers})
+        exists = bool(held) or self._reverse.any_between(*span)
+        return _Found(apex, held if exists else None)
+
+    def _pointers(self, packed: bytes) -> tuple[Data, ...]:
+        targets: set[Name] = set()
+        for namespace, name in self._reverse.claimants(packed):
+            branch = self._branch(namespace, name)
+            targets.update(branch.pointers.get(packed, ()) if branch else ())
+        return tuple(map(Target, sorted(targets)))
+
+    # ---- what events change -----------------------------------------------------------------------------------
+
+    def _touch(self, key: _Key) -> None:
+        self._services[key[0]][key[1]].branch = None
+        self._stale.add(key)
+
+    def _touch_if_headless(self, key: _Key) -> None:
+        """Endpoints have names only below headless Services (section 2.4); for others a slice changes nothing."""
+        entry = self._services.get(key[0], {}).get(key[1])
+        if entry is not None and entry.service.headless:
+            self._touch(key)
+
+    def _branch(self, namespace: bytes, name: bytes) -> Branch | None:
+        """The Service's branch, grown if an event has touched it; None when there is no such Service."""
+        entry = self._services.get(namespace, {}).get(name)
+        if entry is None:
+            return None
+        if entry.branch is None:
+            key = (namespace, name)
+            pieces = self._slices.get(key, {}).values()
+            entry.branch = grow(entry.service, pieces, (name, namespace, b"svc", *self.domain))
+            self._reverse.move(key, entry.claims, entry.branch.pointers)
+            entry.claims = entry.branch.pointers.keys()
+            self._stale.discard(key)
+        return entry.branch
+
+
+def _key(namespace: str, name: str) -> _Key:
+    """How a namespaced object is filed: as labels are compared (section 2.1: without regard to case)."""
+    return namespace.lower().encode(), name.lower().encode()
+
+
+def _domain(text: str) -> Name:
+    try:
+        name = names.lower(names.parse(text))
+    except BadName as error:
+        raise BadZone(str(error)) from error
+    if names.wire_length(name) + LONGEST_OWN_PART > names.MAX_NAME:
+        raise BadZone(f"{text!r} is too long: names of endpoints in it would exceed {names.MAX_NAME} octets")
+    return name
+
+
+def _choose(rrsets: RRsets, type: int) -> tuple[int, tuple[Data, ...]]:
+    """The record set that answers `type`; for ANY one that the name has, not all of them (RFC 8482 section 4.1)."""
+    if type == Type.ANY:
+        return next(iter(rrsets.items()), (type, ()))
+    return type, rrsets.get(type, ())
+
+
+def _target(data: Data) -> Name:
+    """The name that a record leads to."""
+    if isinstance(data, Srv):
+        return data.target
+    if isinstance(data, Target):
+        return data.name
+    raise TypeError(f"{data} leads nowhere")
+
+
+def _outside(records: Sequence[Record]) -> Answer:
+    """What can be said of a name that is none of ours: nothing, or the aliases that led there."""
+    if records:
+        return Answer(Rcode.NOERROR, tuple(records))
+    return Answer(Rcode.REFUSED, authoritative=False)
