@@ -1,0 +1,140 @@
+"""`Conntrack` on the real kernel: ctnetlink (linux/netfilter/nfnetlink_conntrack.h), dumps and deletions by tuple."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Sequence
+
+from fairway.kernel.base import Flow
+from fairway.kernel.linux.netlink import (
+    NETFILTER,
+    Netlink,
+    Request,
+    attribute,
+    attributes,
+    be16,
+    be32,
+    nested,
+    u8,
+    u32,
+)
+from fairway.packet import Family, host_port
+
+_GET = 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET
+_DELETE = 1 << 8 | 2
+
+_ORIGINAL, _REPLY, _MARK, _ID, _ZONE, _FILTER = 1, 2, 8, 12, 18, 25
+_TUPLE_IP, _TUPLE_PROTO = 1, 2
+_IP_SOURCE: dict[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 3}  # the destination's number is the next
+_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
+_ICMP = {1: 4, 58: 7}  # protocol number -> the attribute of the identifier; type and code are the next two
+_FILTER_ORIGINAL, _FILTER_REPLY = 1, 2
+_BY_PROTOCOL = 1 << 3  # CTA_FILTER_FLAG(CTA_PROTO_NUM): kernels before 5.8 do not know it and list everything
+
+_NFGEN = struct.Struct("=BBH")
+_PORT = struct.Struct("!H")
+_TUPLE = tuple[str, int, str, int, int]
+_FAMILY = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+
+
+class LinuxConntrack:
+    """The connections of the namespace at the path `namespace`; None: of the calling thread's own."""
+
+    def __init__(self, namespace: str | None = None) -> None:
+        self._namespace = namespace
+
+    def flows(self, family: Family, protocol: int = 0) -> Sequence[Flow]:
+        """See `kernel.base.Conntrack.flows`."""
+        with Netlink(NETFILTER, self._namespace) as kernel:
+            replies = kernel.dump(_list(family, protocol))
+        found = (_read(reply.body, family) for reply in replies)
+        return [flow for flow in found if flow and protocol in (0, flow.protocol)]
+
+    def delete(self, flows: Sequence[Flow]) -> int:
+        """See `kernel.base.Conntrack.delete`."""
+        if not flows:
+            return 0
+        with Netlink(NETFILTER, self._namespace) as kernel:
+            results = kernel.send([_delete(flow) for flow in flows])
+        for error in results:
+            if error and error.number != errno.ENOENT:
+                raise error
+        return results.count(None)
+
+
+def _list(family: Family, protocol: int) -> Request:
+    body = _NFGEN.pack(_FAMILY[family], 0, 0)
+    if protocol:
+        flags = u32(_FILTER_ORIGINAL, _BY_PROTOCOL), u32(_FILTER_REPLY, 0)
+        body += nested(_ORIGINAL, nested(_TUPLE_PROTO, u8(_NUMBER, protocol))) + nested(_FILTER, *flags)
+    return Request(_GET, 0, body, f"list {family} connections")
+
+
+def _delete(flow: Flow) -> Request:
+    family = _FAMILY[flow.family]
+    source = _IP_SOURCE[family]
+    ip = nested(
+        _TUPLE_IP,
+        attribute(source, socket.inet_pton(family, flow.source)),
+        attribute(source + 1, socket.inet_pton(family, flow.destination)),
+    )
+    body = _NFGEN.pack(family, 0, 0) + nested(_ORIGINAL, ip, nested(_TUPLE_PROTO, *_ports(flow)))
+    body += be32(_ID, flow.identity) if flow.identity else b""
+    ends = f"{host_port(flow.source, flow.source_port)} to {host_port(flow.destination, flow.destination_port)}"
+    return Request(_DELETE, 0, body, f"delete the connection {ends} (protocol {flow.protocol})")
+
+
+def _ports(flow: Flow) -> list[bytes]:
+    number = u8(_NUMBER, flow.protocol)
+    identifier = _ICMP.get(flow.protocol)
+    if identifier is None:
+        return [number, be16(_SOURCE_PORT, flow.source_port), be16(_DESTINATION_PORT, flow.destination_port)]
+    kind, code = divmod(flow.destination_port, 256)
+    return [number, be16(identifier, flow.source_port), u8(identifier + 1, kind), u8(identifier + 2, code)]
+
+
+def _read(body: bytes, family: Family) -> Flow | None:
+    """One entry; None for one of another zone than the default."""
+    found = attributes(body, _NFGEN.size)
+    if _ZONE in found or _ORIGINAL not in found or _REPLY not in found:
+        return None
+    number = _FAMILY[family]
+    source, source_port, destination, destination_port, protocol = _read_tuple(found[_ORIGINAL], number)
+    back, back_port, forth, forth_port, _ = _read_tuple(found[_REPLY], number)
+    return Flow(
+        family,
+        protocol,
+        source,
+        source_port,
+        destination,
+        destination_port,
+        back,
+        back_port,
+        forth,
+        forth_port,
+        int.from_bytes(found.get(_MARK, b""), "big"),
+        int.from_bytes(found.get(_ID, b""), "big"),
+    )
+
+
+def _read_tuple(data: bytes, family: int) -> _TUPLE:
+    """Source, its port, destination, its port, protocol number."""
+    found = attributes(data)
+    ip = attributes(found[_TUPLE_IP])
+    proto = attributes(found[_TUPLE_PROTO])
+    source = _IP_SOURCE[family]
+    number = proto[_NUMBER][0]
+    identifier = _ICMP.get(number)
+    if identifier is None:
+        ports = _port(proto.get(_SOURCE_PORT)), _port(proto.get(_DESTINATION_PORT))
+    else:
+        kind, code = proto.get(identifier + 1, b"\0")[0], proto.get(identifier + 2, b"\0")[0]
+        ports = _port(proto.get(identifier)), kind * 256 + code
+    ends = socket.inet_ntop(family, ip[source]), socket.inet_ntop(family, ip[source + 1])
+    return ends[0], ports[0], ends[1], ports[1], number
+
+
+def _port(payload: bytes | None) -> int:
+    return int(_PORT.unpack(payload)[0]) if payload else 0
