@@ -7,7 +7,8 @@ name, where two packages use one name; `atomic`: server-side apply owns it as a 
     name   type   marks...
 
 Types: string, boolean, int32, int64, quantity, intOrString, time, microTime, bytes (base64 text), any, the name of
-another type, `[]T` and `map[string]T`. Marks: `required`; `enum=A|B`; `default=JSON` (filled in when absent);
+another type, `[]T` and `map[string]T`. Marks: `required`; `enum=A|B`; `range=1..65535` (either end may be left out);
+`rule=NAME` (a rule of `validate.fields`); `default=JSON` (filled in when absent);
 `patch=merge,retainKeys` with `key=k` (strategic merge patch); `map=k,l` or `set` (server-side apply's list type;
 a list without either is atomic); `atomic` (a map that is replaced as a whole).
 """
@@ -59,7 +60,8 @@ class Field:
     """One field of a type.
 
     `enum` is empty where any value is allowed. `default` is the value filled in when the field is absent
-    (`has_default` tells None from "no default"). `patch_strategy` and `merge_key` rule strategic merge patches;
+    (`has_default` tells None from "no default"). `minimum` and `maximum` bound integers; `rule` names a rule that texts
+    (or each text of a list) obey. `patch_strategy` and `merge_key` rule strategic merge patches;
     `map_keys` (a list of objects told apart by these keys), `is_set` and `atomic` rule server-side apply.
     """
 
@@ -69,6 +71,9 @@ class Field:
     enum: tuple[str, ...] = ()
     has_default: bool = False
     default: Any = None
+    minimum: int | None = None
+    maximum: int | None = None
+    rule: str = ""
     patch_strategy: frozenset[str] = frozenset()
     merge_key: str = ""
     map_keys: tuple[str, ...] = ()
@@ -136,6 +141,11 @@ def _mark(key: str, value: str) -> dict[str, Any]:
             return {"enum": tuple(value.split("|"))}
         case "default":
             return {"has_default": True, "default": json.loads(value)}
+        case "range":
+            low, _, high = value.partition("..")
+            return {"minimum": int(low) if low else None, "maximum": int(high) if high else None}
+        case "rule":
+            return {"rule": value}
         case "patch":
             return {"patch_strategy": frozenset(value.split(","))}
         case "key":
