@@ -1,1 +1,1 @@
-"""Kernel languages as values: print and parse. Uses packet only."""
+"""Kernel languages as values: print, parse, understand. Uses packet only."""

@@ -45,7 +45,7 @@ def perform(target: Target | None, state: State, hook: Hook, node: Node) -> Deed
         case Accept():
             return Deed(Event.ACCEPT, state)
         case Drop():
-            return Deed(Event.DROP, state, "dropped by this rule")
+            return Deed(Event.DROP, state)
         case Return():
             return Deed(Event.RETURN, state)
         case Reject(answer):

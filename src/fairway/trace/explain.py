@@ -1,0 +1,235 @@
+"""A trace as an engineer's note, and as JSON.
+
+The note follows the packet hook by hook: each rule that applied with its number and text, and below it what the rule
+means; where chance decides, the choices with their shares, then each branch; at the end a table of what becomes of
+the packet.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from fairway.packet import Outcome, Packet, Verdict, host_port
+from fairway.ruleset.iptables_match import understand
+from fairway.trace import words
+from fairway.trace.names import subject
+from fairway.trace.steps import Event, Hook, Path, State, Step, Trace
+from fairway.trace.story import Choice, Idle, Scene, Segment, scenes, segments
+
+WIDTH = 100
+
+BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
+"""Select Graphic Rendition parameters, ECMA-48 8.3.117."""
+
+COLOURS: Mapping[Verdict, str] = {
+    Verdict.ENDPOINT: GREEN,
+    Verdict.UNTRANSLATED: YELLOW,
+    Verdict.REJECTED: RED,
+    Verdict.DROPPED: RED,
+    Verdict.UNKNOWN: YELLOW,
+}
+
+
+def text(trace: Trace, *, colour: bool = False, names: Mapping[str, str] | None = None) -> str:
+    """The note, with paragraphs of 100 columns; rules and tables stay whole. `names` maps addresses to who has
+    them; `colour` adds terminal escapes."""
+    return "\n".join(_Note(trace, colour, names or {}).lines()) + "\n"
+
+
+class _Note:
+    def __init__(self, trace: Trace, colour: bool, names: Mapping[str, str]) -> None:
+        self._trace = trace
+        self._colour = colour
+        self._names = names
+
+    def lines(self) -> Iterator[str]:
+        yield from self._wrap(self._title(), paint=BOLD)
+        for segment in segments(self._trace.branches):
+            yield from self._segment(segment)
+        yield from self._summary()
+        if self._trace.notes:
+            yield ""
+            yield self._paint(BOLD, "To bear in mind")
+            for note in self._trace.notes:
+                yield from self._wrap(note, "  ")
+
+    def _title(self) -> str:
+        packet, node = self._trace.packet, self._trace.node.name or "a node"
+        way = f"in by {packet.in_interface} on {node}" if packet.in_interface else f"from a process of {node}"
+        return f"{_line(packet)}, the first packet of a connection, {way}"
+
+    def _segment(self, segment: Segment) -> Iterator[str]:
+        if segment.label:
+            yield ""
+            yield self._paint(BOLD, f"Branch {segment.label}, {words.share(segment.share)}")
+        before = segment.before
+        for scene in scenes(segment.steps):
+            yield from self._scene(scene, continues=before is not None and before.hook is scene.hook)
+            before = None
+        if segment.choices:
+            yield from self._choices(segment.choices)
+
+    def _scene(self, scene: Scene, continues: bool) -> Iterator[str]:
+        if not scene.parts:
+            return
+        if not continues:
+            yield ""
+        if scene.hook is not Hook.ROUTING and not continues:
+            yield self._paint(BOLD, words.hook(scene.hook, scene.packet, self._trace.node))
+        for part in scene.parts:
+            yield from self._idle(part) if isinstance(part, Idle) else self._step(part)
+
+    def _idle(self, idle: Idle) -> Iterator[str]:
+        yield from self._wrap(f"{idle.table} {_listed(idle.chains)}: nothing there for this packet.", "  ")
+
+    def _step(self, step: Step) -> Iterator[str]:
+        meaning = words.step(step, self._trace.node, self._names)
+        if step.hook is Hook.ROUTING:
+            yield from self._wrap(f"Routing: {meaning}")
+            return
+        place = f"{step.table} {step.chain}" + (f" rule {step.number}" if step.number else "")
+        yield f"  {place}" + (f"   {self._paint(DIM, step.rule)}" if step.rule else "")
+        yield from self._wrap(meaning, "      ")
+
+    def _choices(self, choices: Sequence[Choice]) -> Iterator[str]:
+        chance = all(choice.share is not None for choice in choices)
+        yield ""
+        yield self._paint(BOLD, "Here chance decides:" if chance else "From here on, nobody can tell which:")
+        rows = [(choice.label, words.share(choice.share), *self._way(choice.first)) for choice in choices]
+        yield from _table(rows)
+
+    def _way(self, first: Step) -> tuple[str, str]:
+        """Where a choice leads: the chain, and the endpoint and Service behind it, as far as rules tell."""
+        chain = first.detail.partition(";")[0] if first.event in (Event.JUMP, Event.GOTO) else first.event.value
+        about = subject(understand(first.rule).comment)
+        endpoint = (about.endpoint if about else "") or self._endpoint_behind(first)
+        return f"-> {chain}", " ".join(part for part in (endpoint, f"({about})" if about else "") if part)
+
+    def _endpoint_behind(self, first: Step) -> str:
+        found = {p.outcome.endpoint for p in self._trace.branches if any(s is first for s in p.steps)}
+        return found.pop() if len(found) == 1 else ""
+
+    def _summary(self) -> Iterator[str]:
+        yield ""
+        yield self._paint(BOLD, "What becomes of it")
+        rows = list(self._ends())
+        for (outcome, *_), line in zip(rows, _table([row[1:] for row in rows]), strict=True):
+            yield self._paint(COLOURS[outcome.verdict], line)
+        if any(path.probability is None for path in self._trace.branches):
+            sure = "; ".join(
+                f"{words.share(part)} {words.ends(outcome, self._trace.packet, self._names)}"
+                for outcome, part in self._trace.shares.items()
+                if outcome.verdict is not Verdict.UNKNOWN
+            )
+            yield from self._wrap(f"Certain, whatever the unknown may be: {sure or 'nothing'}.", "  ")
+
+    def _ends(self) -> Iterator[tuple[Outcome, str, str, str]]:
+        """The rows of the closing table; paths that look the same from both ends are one row."""
+        merged: dict[tuple[Outcome, str, str], Fraction | None] = {}
+        for path in self._trace.branches:
+            key = (path.outcome, *self._end(path))
+            before = merged.get(key, Fraction(0))
+            merged[key] = None if before is None or path.probability is None else before + path.probability
+        for (outcome, end, seen), part in merged.items():
+            yield outcome, words.share(part), end, seen
+
+    def _end(self, path: Path) -> tuple[str, str]:
+        what = words.ends(path.outcome, self._trace.packet, self._names)
+        if path.outcome.verdict not in (Verdict.ENDPOINT, Verdict.UNTRANSLATED):
+            return what, ""
+        way = words.leaving(path.egress, self._trace.node, self._names)
+        masked = ", masqueraded" if path.outcome.masqueraded else ""
+        return f"{what} {way}", f"the server sees {words.source_seen(path)}{masked}"
+
+    def _paint(self, code: str, line: str) -> str:
+        return f"\x1b[{code}m{line}\x1b[0m" if self._colour else line
+
+    def _wrap(self, paragraph: str, indent: str = "", paint: str = "") -> Iterator[str]:
+        lines = textwrap.wrap(
+            paragraph,
+            WIDTH,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        yield from (self._paint(paint, line) if paint else line for line in lines)
+
+
+def _line(packet: Packet | State) -> str:
+    source = host_port(packet.source, packet.source_port)
+    return f"{packet.protocol} {source} -> {host_port(packet.destination, packet.destination_port)}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def as_json(trace: Trace, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The trace in plain dicts, lists, strings and numbers. Probabilities are strings ("1/3"), null where nobody can
+    tell."""
+    known = names or {}
+    return {
+        "packet": _packet(trace.packet),
+        "node": trace.node.name,
+        "outcomes": [{**_outcome(outcome), "probability": str(part)} for outcome, part in trace.shares.items()],
+        "branches": [_path(path, trace, known) for path in trace.branches],
+        "notes": list(trace.notes),
+    }
+
+
+def _packet(packet: Packet) -> dict[str, Any]:
+    return {
+        "source": packet.source,
+        "sourcePort": packet.source_port,
+        "destination": packet.destination,
+        "destinationPort": packet.destination_port,
+        "protocol": packet.protocol.value,
+        "inInterface": packet.in_interface,
+    }
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {"verdict": outcome.verdict.value, "endpoint": outcome.endpoint, "masqueraded": outcome.masqueraded}
+
+
+def _path(path: Path, trace: Trace, names: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "probability": _fraction(path.probability),
+        "outcome": _outcome(path.outcome),
+        "egress": {"device": path.egress.device, "via": path.egress.via},
+        "sourceSeen": path.source_seen,
+        "steps": list(_steps(path.steps, trace, names)),
+    }
+
+
+def _steps(steps: Iterable[Step], trace: Trace, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    for step in steps:
+        about = subject(understand(step.rule).comment)
+        yield {
+            "hook": step.hook.value,
+            "table": step.table,
+            "chain": step.chain,
+            "number": step.number,
+            "rule": step.rule,
+            "event": step.event.value,
+            "detail": step.detail,
+            "meaning": words.step(step, trace.node, names),
+            "service": str(about) if about else None,
+            "probability": _fraction(step.probability),
+            "packet": _line(step.packet),
+            "mark": step.packet.mark,
+        }
+
+
+def _fraction(value: Fraction | None) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,139 @@
+"""A trace arranged for telling: what all branches share once, then each branch's own part once.
+
+Telling leaves out what does not move the packet: chains that had nothing for it are only named, and policies that
+accept are not worth a line. `Segment`s come in the order they are told.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from fairway.ruleset.iptables_match import understand
+from fairway.trace.names import subject
+from fairway.trace.steps import Event, Hook, Path, State, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several ways on: its label ("2.1"), its share of all packets (None: nobody can tell), and its first
+    step."""
+
+    label: str
+    share: Fraction | None
+    first: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Steps that one or more branches have in common. `label` is "" for the beginning. It ends either in `choices`,
+    told by later segments, or in one `path`'s end. `before` is the step that led here."""
+
+    label: str
+    share: Fraction | None
+    steps: tuple[Step, ...]
+    before: Step | None = None
+    choices: tuple[Choice, ...] = ()
+    path: Path | None = None
+
+
+def segments(paths: Sequence[Path]) -> Iterator[Segment]:
+    """Arrange the branches of a trace."""
+    waiting: list[tuple[str, list[Path], int]] = [("", list(paths), 0)]
+    while waiting:
+        label, group, start = waiting.pop()
+        end = _common(group, start)
+        before = group[0].steps[start - 1] if start else None
+        steps = group[0].steps[start:end]
+        if len(group) == 1:
+            yield Segment(label, _share(group), steps, before, path=group[0])
+            continue
+        ways = [list(way) for _, way in itertools.groupby(group, key=lambda path: id(path.steps[end]))]
+        labels = [f"{label}.{n}" if label else str(n) for n in range(1, len(ways) + 1)]
+        choices = tuple(Choice(name, _share(way), way[0].steps[end]) for name, way in zip(labels, ways, strict=True))
+        yield Segment(label, _share(group), steps, before, choices=choices)
+        waiting.extend((name, way, end) for name, way in reversed(list(zip(labels, ways, strict=True))))
+
+
+def _common(group: Sequence[Path], start: int) -> int:
+    """The index of the first step that the paths do not share. Shared steps are the same objects. Paths that fork
+    differ before either ends, so no path is another's beginning."""
+    if len(group) == 1:
+        return len(group[0].steps)
+    end = start
+    while all(path.steps[end] is group[0].steps[end] for path in group):
+        end += 1
+    return end
+
+
+def _share(group: Iterable[Path]) -> Fraction | None:
+    total = Fraction(0)
+    for path in group:
+        if path.probability is None:
+            return None
+        total += path.probability
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Chains of a table that the packet went through without anything in them being for it, the outer ones first."""
+
+    table: str
+    chains: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What happened at one hook."""
+
+    hook: Hook
+    parts: tuple[Step | Idle, ...]
+    packet: State
+
+
+def scenes(steps: Sequence[Step]) -> Iterator[Scene]:
+    """The steps of a segment by hook, with what did not matter folded away. `packet` is the state after a scene's
+    first step."""
+    for hook, group in itertools.groupby(steps, key=lambda step: step.hook):
+        told = list(group)
+        yield Scene(hook, _fold(told), told[0].packet)
+
+
+def _fold(steps: Iterable[Step]) -> tuple[Step | Idle, ...]:
+    kept: list[Step | Idle] = []
+    for step in steps:
+        if step.event is Event.END:
+            _fold_chain(kept, step)
+        elif step.event is not Event.POLICY or step.detail != "ACCEPT":
+            kept.append(step)
+    return tuple(kept)
+
+
+def _fold_chain(kept: list[Step | Idle], end: Step) -> None:
+    """A chain has ended: if nothing happened since the jump to it, only its name stays. A jump that a Service's
+    address caused stays, and so does the end of its chain."""
+    inner: Idle | None = None
+    if kept and isinstance(last := kept[-1], Idle):
+        inner = last
+        kept.pop()
+    jump = kept[-1] if kept else None
+    if isinstance(jump, Step) and jump.event is Event.JUMP and jump.detail == end.chain:
+        if subject(understand(jump.rule).comment) is None:
+            kept.pop()
+            _add_idle(kept, Idle(end.table, (end.chain, *(inner.chains if inner else ()))))
+            return
+        inner = None
+        kept.append(end)
+    if inner is not None:
+        kept.append(inner)
+
+
+def _add_idle(kept: list[Step | Idle], idle: Idle) -> None:
+    before = kept[-1] if kept else None
+    if isinstance(before, Idle) and before.table == idle.table:
+        kept[-1] = Idle(idle.table, tuple(dict.fromkeys((*before.chains, *idle.chains))))
+    else:
+        kept.append(idle)
