@@ -1,0 +1,40 @@
+"""What handlers give back: a finished answer, or a stream that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer. `body` is bytes, or pieces that are sent one after the other."""
+
+    status: int
+    body: bytes | Sequence[bytes]
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def bytes(self) -> bytes:
+        """The body in one piece."""
+        return self.body if isinstance(self.body, bytes) else b"".join(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer without a known end. Whoever takes it closes `chunks`."""
+
+    chunks: AsyncGenerator[bytes, None]
+    content_type: str = JSON
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def json_answer(value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
+    """A value as JSON."""
+    return Answer(status, msgspec.json.encode(value), JSON, headers)

@@ -1,0 +1,105 @@
+"""What a cluster has before anybody asks: its namespaces, its Service range, and the Service that leads to the API."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+
+from fairway.api import status
+from fairway.api.allocate import address_range
+from fairway.api.requests import Target
+from fairway.api.writes import Draft, Writer
+from fairway.objects.kinds import ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, SERVICE, SERVICE_CIDR, Kind
+
+Object = dict[str, Any]
+
+_log = logging.getLogger(__name__)
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+NAME = "kubernetes"
+
+
+async def bootstrap(
+    writer: Writer, cidrs: tuple[str, ...], advertise_address: str, advertise_port: int, now: str
+) -> None:
+    """Create what is missing, and point the `kubernetes` endpoints where this server is. Safe to run at every start."""
+    for namespace in NAMESPACES:
+        await _ensure(writer, NAMESPACE, "", {"metadata": {"name": namespace}})
+    await _ensure(writer, SERVICE_CIDR, "", {"metadata": {"name": NAME}, "spec": {"cidrs": list(cidrs)}})
+    await _ready_cidr(writer, now)
+    await _ensure(writer, SERVICE, "default", _service(cidrs, advertise_port))
+    if ip_address(advertise_address).is_loopback:
+        # Endpoints may not be loopback addresses: a pod would reach itself there.
+        _log.warning("pods cannot reach this server at %s: kubernetes.default gets no endpoints", advertise_address)
+        return
+    endpoints = _endpoints(advertise_address, advertise_port)
+    for kind, obj in ((ENDPOINTS, endpoints), (ENDPOINT_SLICE, _slice(advertise_address, advertise_port))):
+        await _ensure(writer, kind, "default", obj, _replace(obj))
+
+
+async def _ensure(
+    writer: Writer, kind: Kind, namespace: str, obj: Object, make: Callable[[Object], Draft] | None = None
+) -> None:
+    """Create the object, or bring the one that exists up to date."""
+    complete = {"kind": kind.name, "apiVersion": kind.api_version, **obj}
+    if namespace:
+        complete["metadata"] = {**obj["metadata"], "namespace": namespace}
+    target = Target(kind, kind.api_version, namespace)
+    try:
+        await writer.add(target, complete)
+    except status.Failure as failure:
+        if failure.reason != "AlreadyExists":
+            raise
+        if make:
+            await writer.change(Target(kind, kind.api_version, namespace, obj["metadata"]["name"]), make)
+
+
+def _replace(wanted: Object) -> Callable[[Object], Draft]:
+    def make(old: Object) -> Draft:
+        return Draft({**old, **{name: value for name, value in wanted.items() if name != "metadata"}})
+
+    return make
+
+
+async def _ready_cidr(writer: Writer, now: str) -> None:
+    def make(cidr: Object) -> Draft:
+        conditions = cidr.setdefault("status", {}).setdefault("conditions", [])
+        if not any(condition.get("type") == "Ready" for condition in conditions):
+            message = "Kubernetes Service CIDR is ready"
+            ready = {"type": "Ready", "status": "True", "lastTransitionTime": now, "reason": "", "message": message}
+            conditions.append(ready)
+        return Draft(cidr)
+
+    await writer.change(Target(SERVICE_CIDR, SERVICE_CIDR.api_version, "", NAME), make, trusted=True)
+
+
+def _service(cidrs: tuple[str, ...], port: int) -> Object:
+    first = address_range(cidrs[0])
+    return {
+        "metadata": {"name": NAME, "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": first.show(first.span.first),
+            "ipFamilyPolicy": "SingleStack",
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
+        },
+    }
+
+
+def _endpoints(address: str, port: int) -> Object:
+    return {
+        # Mirroring would make a second slice beside the one that is written here.
+        "metadata": {"name": NAME, "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+    }
+
+
+def _slice(address: str, port: int) -> Object:
+    return {
+        "metadata": {"name": NAME, "labels": {"kubernetes.io/service-name": NAME}},
+        "addressType": "IPv6" if ":" in address else "IPv4",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }

@@ -1,0 +1,81 @@
+"""Verb x store to answer or stream: the server without HTTP. Every error leaves as a `Status`."""
+
+from __future__ import annotations
+
+import logging
+
+from fairway.api import status
+from fairway.api.answers import Answer, Stream, json_answer
+from fairway.api.auth import User, authorize
+from fairway.api.deletes import Deleter
+from fairway.api.reads import Reader
+from fairway.api.requests import Request
+from fairway.api.services import ServiceAllocator
+from fairway.api.subresources import NodeClient, Subresources
+from fairway.api.watches import BOOKMARK_SECONDS, Watching
+from fairway.api.writes import Chance, Writer
+from fairway.store.base import Store
+
+_log = logging.getLogger(__name__)
+
+LOOPBACK = User("system:apiserver", ("system:masters",))
+"""The server itself, and those who live in its process."""
+
+
+class Handlers:
+    """Answers requests about objects."""
+
+    def __init__(
+        self,
+        store: Store,
+        services: ServiceAllocator,
+        nodes: NodeClient,
+        chance: Chance,
+        bookmark_seconds: float = BOOKMARK_SECONDS,
+    ) -> None:
+        self.store = store
+        self.writer = Writer(store, services, chance)
+        self._reader = Reader(store, chance.now)
+        self._watching = Watching(store, chance.now, bookmark_seconds)
+        self._deleter = Deleter(store, self.writer, chance.now)
+        self._subresources = Subresources(store, self.writer, self._deleter, nodes, chance)
+
+    async def handle(self, request: Request, body: bytes = b"", user: User = LOOPBACK) -> Answer | Stream:
+        """Answer a request; failures are answers too. Whoever gets a Stream closes it."""
+        try:
+            authorize(user, request)
+            return await self._dispatch(request, body)
+        except Exception as error:
+            return failed(error)
+
+    async def _dispatch(self, request: Request, body: bytes) -> Answer | Stream:
+        if request.target.subresource not in ("", "status"):
+            return await self._subresources.answer(request, body)
+        match request.verb:
+            case "get":
+                return await self._reader.get(request)
+            case "list":
+                return await self._reader.list(request)
+            case "watch":
+                return await self._watching.watch(request)
+            case "create":
+                return await self.writer.create(request, body)
+            case "update":
+                return await self.writer.update(request, body)
+            case "patch":
+                return await self.writer.patch(request, body)
+            case "delete":
+                return await self._deleter.delete(request, body)
+            case "deletecollection":
+                return await self._deleter.delete_collection(request, body)
+
+
+def failed(error: Exception) -> Answer:
+    """The answer an error becomes. What nobody foresaw is logged with its trace and told without."""
+    failure = status.of(error)
+    if failure is None:
+        _log.error("a request failed unexpectedly", exc_info=error)
+        failure = status.internal("the server failed on this request; its log says why")
+    retry = (failure.details or {}).get("retryAfterSeconds")
+    headers = (("retry-after", str(retry)),) if retry else ()
+    return json_answer(failure.status(), failure.code, headers)

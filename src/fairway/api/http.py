@@ -1,0 +1,86 @@
+"""EDGE: serves the application over TLS with uvicorn; the client's certificate travels in the request's scope."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from asyncio import sslproto
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from fairway.api.app import CERTIFICATE
+
+if TYPE_CHECKING:
+    from fairway.api.server import Api
+
+# The buffer asyncio keeps per TLS connection: its own 256 KiB would make a thousand watchers weigh 278 MB.
+TLS_BUFFER_BYTES = 16384
+KEEP_ALIVE_SECONDS = 120
+GRACEFUL_SECONDS = 2
+
+
+class CertificateProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, telling the application who is at the other end."""
+
+    _certificate: Any = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Learn the peer's certificate once per connection; only verified ones are ever given."""
+        super().connection_made(transport)
+        self._certificate = transport.get_extra_info("peercert")
+
+    def on_message_begin(self) -> None:
+        """Hand it to every request."""
+        super().on_message_begin()
+        if self._certificate:
+            self.scope[CERTIFICATE] = self._certificate  # type: ignore[literal-required]
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the process it lives in has one."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+async def serve(
+    api: Api,
+    sockets: list[socket.socket],
+    *,
+    certfile: str,
+    keyfile: str,
+    client_ca: str | None,
+    stop: asyncio.Event,
+) -> None:
+    """Serve `api` on listening sockets until `stop` is set. `client_ca` is the file of the authority whose client
+    certificates are believed; without one nobody is asked for a certificate. Raises OSError and ssl.SSLError for
+    files that cannot be read."""
+    sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
+    config = uvicorn.Config(
+        api.app,
+        http=CertificateProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        ssl_certfile=certfile,
+        ssl_keyfile=keyfile,
+        ssl_ca_certs=client_ca,
+        ssl_cert_reqs=ssl.CERT_OPTIONAL if client_ca else ssl.CERT_NONE,
+    )
+    server = _Server(config)
+    serving = asyncio.ensure_future(server.serve(sockets))
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    stopping.cancel()
+    await serving

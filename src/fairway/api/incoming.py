@@ -1,0 +1,94 @@
+"""Bodies on their way in: decoded, held against the schema, brought to the storage version, or refused. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairway.api import patch, status
+from fairway.api.requests import Request, Target, Validation
+from fairway.objects import admit, codec, convert, schema
+
+Object = dict[str, Any]
+
+PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json")
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """An object in the storage version, and what its writer should be told."""
+
+    obj: Object
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_object(request: Request, body: bytes) -> Incoming:
+    """The object of a create or update. Raises 400, 413, 415."""
+    target = request.target
+    obj = codec.decode(body, request.content_type)
+    duplicates = codec.duplicates(body) if "json" in request.content_type else []
+    return accept(target, obj, request.options.field_validation, duplicates)
+
+
+def accept(target: Target, obj: Object, validation: Validation, found: Sequence[str] = ()) -> Incoming:
+    """An object written in the version of the URL, as it will be stored; `found` are faults its text had."""
+    _require_type(target, obj)
+    checked = codec.check(target.kind, obj, api_version=target.api_version)
+    what = f'{target.kind.name} in version "{_version(target)}" cannot be handled as a {target.kind.name}'
+    if checked.problems:
+        raise status.bad_request(f"{what}: {'; '.join(problem.message() for problem in checked.problems)}")
+    unknown = [*found, *checked.unknown]
+    if unknown and validation == "Strict":
+        raise status.bad_request(f"{what}: strict decoding error: {', '.join(unknown)}")
+    warnings = list(unknown) if validation == "Warn" else []
+    warnings += admit.warnings(target.kind, obj, target.api_version)
+    # Conversion comes first: it knows old fields that the schema of today would prune.
+    stored = convert.to_storage(target.kind, obj, target.api_version)
+    return Incoming(codec.prune(target.kind, stored), warnings)
+
+
+def apply_patch(request: Request, body: bytes, old: Object) -> Incoming:
+    """`old` (storage version) with the patch in `body` applied. Raises 400, 415, 422."""
+    target = request.target
+    media = request.content_type.split(";")[0].strip().lower()
+    if media not in PATCH_TYPES:
+        raise status.unsupported_media_type(PATCH_TYPES)
+    change = codec.parse(body)
+    shown = convert.from_storage(target.kind, old, target.api_version)
+    try:
+        patched = _patched(media, shown, change, target)
+    except patch.PatchError as error:
+        raise status.Failure(422, "Invalid", f"the patch cannot be applied: {error}") from error
+    return accept(target, patched, request.options.field_validation)
+
+
+def _patched(media: str, shown: Object, change: Any, target: Target) -> Any:
+    if media == "application/json-patch+json":
+        if not isinstance(change, list):
+            raise status.bad_request("a JSON patch is a list of operations")
+        return patch.json_patch(shown, change)
+    if not isinstance(change, dict):
+        raise status.bad_request("a merge patch is an object")
+    if media == "application/merge-patch+json":
+        return patch.merge_patch(shown, change)
+    return patch.strategic_merge(shown, change, schema.for_kind(target.kind))
+
+
+def _require_type(target: Target, obj: Any) -> None:
+    if not isinstance(obj, dict):
+        raise status.bad_request("the body must hold an object")
+    kind, version = obj.get("kind") or target.kind.name, obj.get("apiVersion") or target.api_version
+    if kind != target.kind.name:
+        raise status.bad_request(f"the kind in the data ({kind}) does not match the expected kind ({target.kind.name})")
+    if version != target.api_version:
+        raise status.bad_request(
+            f"the API version in the data ({version}) does not match the expected API version ({target.api_version})"
+        )
+    if not isinstance(obj.get("metadata", {}), dict):
+        raise status.bad_request("metadata: must be an object")
+    obj["kind"], obj["apiVersion"] = kind, version
+
+
+def _version(target: Target) -> str:
+    return target.api_version.rpartition("/")[2]

@@ -1,0 +1,230 @@
+"""The one URL grammar of Kubernetes: method, path, query and headers to a verb with its target and options. Pure.
+
+    /api/v1[/namespaces/NS]/PLURAL[/NAME[/SUBRESOURCE]]
+    /apis/GROUP/VERSION[/namespaces/NS]/PLURAL[/NAME[/SUBRESOURCE]]
+
+Everything else is a plain path (discovery, version, health).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import parse_qsl, unquote
+
+from fairway.api import status
+from fairway.api.accept import Wanted, negotiate
+from fairway.objects.kinds import NAMESPACE, Kind, by_resource
+
+Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
+Validation = Literal["Strict", "Warn", "Ignore"]
+
+_ON_NAME: Mapping[str, Verb] = {
+    "GET": "get",
+    "HEAD": "get",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
+_ON_COLLECTION: Mapping[str, Verb] = {
+    "GET": "list",
+    "HEAD": "list",
+    "POST": "create",
+    "DELETE": "deletecollection",
+}
+# Which verbs a subresource has; the object itself has all of them.
+_SUBRESOURCE_VERBS: Mapping[str, tuple[Verb, ...]] = {
+    "status": ("get", "update", "patch"),
+    "scale": ("get", "update", "patch"),
+    "finalize": ("update",),
+    "log": ("get",),
+    "binding": ("create",),
+    "eviction": ("create",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request is about. `api_version` is the one in the URL, perhaps an old one; `name` is "" for a
+    collection, `namespace` "" for all namespaces or a cluster-scoped kind."""
+
+    kind: Kind
+    api_version: str
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The query, typed. Times are in seconds; -1 and "" mean "not given"."""
+
+    label_selector: str = ""
+    field_selector: str = ""
+    resource_version: str = ""
+    resource_version_match: str = ""
+    limit: int = 0
+    continue_token: str = ""
+    timeout_seconds: int = -1
+    allow_bookmarks: bool = False
+    send_initial_events: bool | None = None
+    dry_run: bool = False
+    field_manager: str = ""
+    field_validation: Validation = "Warn"
+    force: bool = False
+    grace_seconds: int = -1
+    propagation: str = ""
+    include_object: Literal["Metadata", "Object", "None"] = "Metadata"
+    pretty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A verb on a target."""
+
+    verb: Verb
+    target: Target
+    options: Options = field(default_factory=Options)
+    wanted: Wanted = field(default_factory=Wanted)
+    content_type: str = "application/json"
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A path outside the grammar: discovery, OpenAPI, version, health."""
+
+    verb: str
+    path: str
+    accept: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse(method: str, path: str, query: str, headers: Mapping[str, str]) -> Request | Plain:
+    """Read a request line. `path` is still percent-encoded; header names are lower case.
+
+    Raises 400 for options that cannot be read, 404 for unknown resources, 405 and 406.
+    """
+    parts = [unquote(part) for part in path.strip("/").split("/")]
+    values = dict(parse_qsl(query, keep_blank_values=True))
+    accept = headers.get("accept", "")
+    located = _locate(parts)
+    if located is None:
+        return Plain(method.lower(), "/" + "/".join(parts), accept, values)
+    target = _target(*located)
+    verb = _verb(method, target, values)
+    subresource_forms = target.subresource in ("", "status", "scale")
+    wanted = negotiate(accept) if subresource_forms else Wanted()
+    content_type = headers.get("content-type", "") or "application/json"
+    return Request(verb, target, _options(values), wanted, content_type, values)
+
+
+def _locate(parts: list[str]) -> tuple[str, list[str]] | None:
+    """The group/version and what follows it; None for plain paths."""
+    if parts[:1] == ["api"] and len(parts) > 2:
+        return parts[1], parts[2:]
+    if parts[:1] == ["apis"] and len(parts) > 3:
+        return f"{parts[1]}/{parts[2]}", parts[3:]
+    return None
+
+
+def _target(api_version: str, rest: list[str]) -> Target:
+    namespace = ""
+    # /namespaces/NS/status and /namespaces/NS/finalize are about the namespace; a kind never has those names.
+    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in NAMESPACE.subresources:
+        namespace, rest = rest[1], rest[2:]
+    kind = by_resource(api_version, rest[0])
+    if kind is None or len(rest) > 3 or (namespace and not kind.namespaced) or not all(rest):
+        raise status.no_such_path()
+    name, subresource = (*rest[1:], "", "")[:2]
+    if subresource and subresource not in kind.subresources:
+        raise status.no_such_path()
+    if name and kind.namespaced and not namespace:
+        raise status.no_such_path()
+    return Target(kind, api_version, namespace, name, subresource)
+
+
+def _verb(method: str, target: Target, values: Mapping[str, str]) -> Verb:
+    verb = (_ON_NAME if target.name else _ON_COLLECTION).get(method)
+    if verb is None or (verb == "create" and target.name and not target.subresource):
+        raise status.method_not_allowed()
+    if verb in ("create", "deletecollection") and target.kind.namespaced and not target.namespace:
+        raise status.method_not_allowed()
+    if target.subresource and verb not in _SUBRESOURCE_VERBS[target.subresource]:
+        raise status.method_not_allowed()
+    if verb in ("get", "list") and not target.subresource and _boolean(values, "watch"):
+        return "watch"
+    return verb
+
+
+def _options(values: Mapping[str, str]) -> Options:
+    return Options(
+        label_selector=values.get("labelSelector", ""),
+        field_selector=values.get("fieldSelector", ""),
+        resource_version=values.get("resourceVersion", ""),
+        resource_version_match=values.get("resourceVersionMatch", ""),
+        limit=_integer(values, "limit", 0),
+        continue_token=values.get("continue", ""),
+        timeout_seconds=_integer(values, "timeoutSeconds", -1),
+        allow_bookmarks=_boolean(values, "allowWatchBookmarks"),
+        send_initial_events=_boolean(values, "sendInitialEvents") if "sendInitialEvents" in values else None,
+        dry_run=_dry_run(values.get("dryRun", "")),
+        field_manager=values.get("fieldManager", ""),
+        field_validation=_validation(values.get("fieldValidation", "")),
+        force=_boolean(values, "force"),
+        grace_seconds=_integer(values, "gracePeriodSeconds", -1),
+        propagation=values.get("propagationPolicy", ""),
+        include_object=_include_object(values.get("includeObject", "")),
+        pretty=_boolean(values, "pretty"),
+    )
+
+
+def _integer(values: Mapping[str, str], name: str, default: int) -> int:
+    text = values.get(name, "")
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise status.bad_request(f"invalid query parameter {name}: {text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def _boolean(values: Mapping[str, str], name: str) -> bool:
+    # As upstream reads them: the parameter without a value is true, "0" and "false" are false.
+    return name in values and values[name].lower() not in ("false", "0")
+
+
+def dry_run_of(values: object) -> bool:
+    """`dryRun` of delete options: absent, or `["All"]`."""
+    if not values:
+        return False
+    if values != ["All"]:
+        raise status.bad_request(f'dryRun: Unsupported value: {values!r}: supported values: "All"')
+    return True
+
+
+def _dry_run(text: str) -> bool:
+    return dry_run_of([text] if text else [])
+
+
+def _validation(text: str) -> Validation:
+    match text:
+        case "Strict" | "Warn" | "Ignore":
+            return text
+        case "":
+            return "Warn"
+    raise status.bad_request(
+        f'fieldValidation: Unsupported value: "{text}": supported values: "Ignore", "Strict", "Warn"'
+    )
+
+
+def _include_object(text: str) -> Literal["Metadata", "Object", "None"]:
+    match text:
+        case "Metadata" | "Object" | "None":
+            return text
+        case "":
+            return "Metadata"
+    raise status.bad_request(
+        f'includeObject: Unsupported value: "{text}": supported values: "None", "Metadata", "Object"'
+    )

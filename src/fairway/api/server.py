@@ -1,0 +1,122 @@
+"""The API server as one object: configuration in, an ASGI application out. It opens nothing; `api.http` serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import uuid
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import UTC, datetime
+
+from fairway.api.answers import Answer, Stream
+from fairway.api.app import App
+from fairway.api.auth import User, authenticate, authorize
+from fairway.api.bootstrap import bootstrap
+from fairway.api.handlers import Handlers, failed
+from fairway.api.metadata import timestamp
+from fairway.api.nodes import HttpNodeClient
+from fairway.api.paths import Paths
+from fairway.api.requests import Plain, parse
+from fairway.api.services import ServiceAllocator
+from fairway.api.subresources import NodeClient
+from fairway.api.watches import BOOKMARK_SECONDS
+from fairway.api.writes import Chance
+from fairway.store.base import Store, StoreError
+
+HISTORY_SECONDS = 300.0
+"""How much history a compaction leaves: watches that were away for less resume."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """`service_cidrs`: the Service ranges, the first one's family is the default. `node_ports`: first and last.
+    `advertise_*`: where pods and nodes reach the server. `tokens`: bearer tokens and whose they are."""
+
+    service_cidrs: tuple[str, ...]
+    _: KW_ONLY
+    node_ports: tuple[int, int] = (30000, 32767)
+    advertise_address: str
+    advertise_port: int
+    tokens: Mapping[str, User] = field(default_factory=dict)
+    bookmark_seconds: float = BOOKMARK_SECONDS
+    history_seconds: float = HISTORY_SECONDS
+
+
+class Api:
+    """An API server on a store. `app` is the ASGI application, `handlers` the same without HTTP."""
+
+    def __init__(self, store: Store, config: ApiConfig, nodes: NodeClient | None = None) -> None:
+        self._store = store
+        self._config = config
+        self._chance = Chance(_now, _uid, random.SystemRandom())
+        self._own_nodes = None if nodes else HttpNodeClient()
+        services = ServiceAllocator(
+            store, config.service_cidrs, config.node_ports, self._chance.random, self._chance.now, self._chance.uid
+        )
+        asked = nodes or self._own_nodes
+        assert asked is not None, "one of the two was chosen above"
+        self.handlers = Handlers(store, services, asked, self._chance, config.bookmark_seconds)
+        self._paths = Paths(f"{config.advertise_address}:{config.advertise_port}", lambda: self._ready)
+        self.app = App(self.respond)
+        self._ready = False
+        self._compaction: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Create what every cluster has; from then on the server is ready."""
+        config = self._config
+        now = timestamp(self._chance.now())
+        await bootstrap(
+            self.handlers.writer, config.service_cidrs, config.advertise_address, config.advertise_port, now
+        )
+        self._compaction = asyncio.create_task(self._compact())
+        self._ready = True
+
+    async def stop(self) -> None:
+        """End what the server does by itself. The store stays open: it is the caller's."""
+        self._ready = False
+        if self._compaction:
+            self._compaction.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._compaction
+        if self._own_nodes:
+            await self._own_nodes.close()
+
+    async def respond(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        certificate: Mapping[str, object] | None = None,
+    ) -> Answer | Stream:
+        """Answer a request by its parts: `path` still percent-encoded, header names in lower case, `certificate` as
+        `ssl.SSLSocket.getpeercert()` gives it."""
+        try:
+            user = authenticate(headers.get("authorization", ""), certificate, self._config.tokens)
+            request = parse(method, path, query, headers)
+            if isinstance(request, Plain):
+                authorize(user, request)
+                return self._paths.answer(request)
+        except Exception as error:
+            return failed(error)
+        return await self.handlers.handle(request, body, user)
+
+    async def _compact(self) -> None:
+        """Forget what is older than the history that is kept, again and again."""
+        revision = await self._store.revision()
+        while True:
+            await asyncio.sleep(self._config.history_seconds)
+            with contextlib.suppress(StoreError):
+                await self._store.compact(revision)
+            revision = await self._store.revision()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _uid() -> str:
+    return str(uuid.uuid4())

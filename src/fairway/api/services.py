@@ -1,0 +1,259 @@
+"""The transaction a Service drags along: its addresses as IPAddress objects, its node ports as keys of their own.
+
+A number is taken by a check that its key does not exist, in the very transaction that writes the Service, and freed in
+the one that deletes or changes it: nothing can be given twice, and nothing can leak, whatever crashes in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from ipaddress import ip_address
+from random import Random
+from typing import Any
+
+import msgspec
+
+from fairway.api import families, status
+from fairway.api.allocate import AddressRange, Full, address_range, first_free, port_span, probes
+from fairway.api.keys import NODE_PORTS, key_of, node_port_key, prefix_of
+from fairway.api.metadata import timestamp
+from fairway.objects import codec
+from fairway.objects.errors import FieldError
+from fairway.objects.errors import invalid as invalid_field
+from fairway.objects.kinds import IP_ADDRESS, SERVICE, SERVICE_CIDR
+from fairway.objects.services import HEADLESS, needs_cluster_ip, needs_health_check, needs_node_port
+from fairway.store.base import Check, Delete, Put, Store
+
+Object = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Plan:
+    """Further checks and changes of a write."""
+
+    checks: list[Check] = field(default_factory=list)
+    changes: list[Put | Delete] = field(default_factory=list)
+
+    def take(self, key: str, value: bytes) -> None:
+        """Create a key that must not exist."""
+        self.checks.append(Check(key, 0))
+        self.changes.append(Put(key, value))
+
+
+NOTHING = Plan()
+
+
+class ServiceAllocator:
+    """Completes Services with what the cluster gives them."""
+
+    def __init__(
+        self,
+        store: Store,
+        cidrs: tuple[str, ...],
+        node_ports: tuple[int, int],
+        random: Random,
+        now: Callable[[], datetime],
+        uid: Callable[[], str],
+    ) -> None:
+        """`cidrs` are the configured Service ranges: the first one's family is the cluster's default."""
+        self._store = store
+        self._configured = [address_range(cidr) for cidr in cidrs]
+        self._families = list(dict.fromkeys(found.family for found in self._configured))
+        self._ports = port_span(*node_ports)
+        self._random = random
+        self._now = now
+        self._uid = uid
+
+    async def plan(self, new: Object | None, old: Object | None) -> Plan:
+        """Allocate what `new` needs and free what only `old` had, filling in `new`'s spec. Raises Failure."""
+        plan = Plan()
+        spec: Object = new["spec"] if new else {}
+        former: Object = old["spec"] if old else {}
+        if new:
+            if errors := families.settle_families(spec, old and former, self._families):
+                raise status.invalid(SERVICE, new["metadata"]["name"], errors)
+            await self._addresses(new, former, plan)
+            await self._node_ports(new, former, plan)
+        subject = new or old or {}
+        await self._release(subject, spec, former, plan)
+        return plan
+
+    async def _addresses(self, service: Object, former: Object, plan: Plan) -> None:
+        spec = service["spec"]
+        if not needs_cluster_ip(spec):
+            return
+        if families.is_headless(spec):
+            spec["clusterIP"], spec["clusterIPs"] = HEADLESS, [HEADLESS]
+            return
+        kept = set(families.addresses(former))
+        ranges = await self._ranges()
+        chosen: list[str] = []
+        asked = families.addresses(spec)
+        for index, family in enumerate(spec["ipFamilies"]):
+            if index < len(asked):
+                address = asked[index]
+                if address not in kept:
+                    await self._claim(service, address, ranges, asked)
+            else:
+                address = await self._draw(family, ranges)
+            chosen.append(address)
+            if address not in kept:
+                plan.take(_address_key(address), self._ip_object(service, address, family))
+        spec["clusterIP"], spec["clusterIPs"] = chosen[0], chosen
+
+    async def _claim(self, service: Object, address: str, ranges: list[AddressRange], asked: list[str]) -> None:
+        """An address somebody asked for. Raises Invalid when it cannot be had."""
+        if not any(address in found for found in ranges):
+            valid = " and ".join(found.cidr for found in ranges)
+            why = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {valid}"
+        elif await self._store.get(_address_key(address)):
+            why = "provided IP is already allocated"
+        else:
+            return
+        error = invalid_field("spec.clusterIPs", asked, f"failed to allocate IP {address}: {why}")
+        raise status.invalid(SERVICE, service["metadata"]["name"], [error])
+
+    async def _draw(self, family: str, ranges: list[AddressRange]) -> str:
+        """Any address. Raises 500 when all are taken, as users know it."""
+        for found in (candidate for candidate in ranges if candidate.family == family):
+            for number in probes(found.span, self._random):
+                if not await self._store.get(key_of(IP_ADDRESS, "", found.show(number))):
+                    return found.show(number)
+            taken = await self._taken_addresses(found)
+            try:
+                return found.show(first_free(found.span, taken, self._random))
+            except Full:
+                continue
+        raise status.internal("failed to allocate a serviceIP: range is full")
+
+    async def _taken_addresses(self, within: AddressRange) -> set[int]:
+        prefix = prefix_of(IP_ADDRESS)
+        page = await self._store.range(prefix)
+        names = (entry.key.removeprefix(prefix) for entry in page.entries)
+        return {int(ip_address(name)) for name in names if name in within}
+
+    async def _ranges(self) -> list[AddressRange]:
+        """The ranges of every ServiceCIDR that is not on its way out; the configured ones come first."""
+        page = await self._store.range(prefix_of(SERVICE_CIDR))
+        found = {known.cidr: known for known in self._configured}
+        for entry in page.entries:
+            obj = msgspec.json.decode(entry.value)
+            if not obj["metadata"].get("deletionTimestamp"):
+                ranges = map(address_range, obj.get("spec", {}).get("cidrs") or [])
+                found |= {known.cidr: known for known in ranges if known.family in self._families}
+        return list(found.values())
+
+    def _ip_object(self, service: Object, address: str, family: str) -> bytes:
+        """The IPAddress that says whose the address is (KEP-1880)."""
+        metadata = service["metadata"]
+        parent = {
+            "group": "",
+            "resource": "services",
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+        }
+        return codec.encode(
+            {
+                "kind": IP_ADDRESS.name,
+                "apiVersion": IP_ADDRESS.api_version,
+                "metadata": {
+                    "name": str(ip_address(address)),
+                    "uid": self._uid(),
+                    "creationTimestamp": timestamp(self._now()),
+                    "labels": {
+                        "ipaddress.kubernetes.io/ip-family": family,
+                        "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+                    },
+                },
+                "spec": {"parentRef": parent},
+            }
+        )
+
+    async def _node_ports(self, service: Object, former: Object, plan: Plan) -> None:
+        spec = service["spec"]
+        ports = spec.get("ports") or []
+        taken = set(families.held_ports(former))
+        errors: list[FieldError] = []
+        asked = [
+            (f"spec.ports[{n}].nodePort", port["nodePort"]) for n, port in enumerate(ports) if port.get("nodePort")
+        ]
+        if spec.get("healthCheckNodePort"):
+            asked.append(("spec.healthCheckNodePort", spec["healthCheckNodePort"]))
+        for path, number in asked:
+            if number not in taken:
+                errors += await self._claim_port(path, number)
+                taken.add(number)
+        if errors:
+            raise status.invalid(SERVICE, service["metadata"]["name"], errors)
+        if needs_node_port(spec):
+            await self._draw_ports(ports, taken)
+        if needs_health_check(spec) and not spec.get("healthCheckNodePort"):
+            spec["healthCheckNodePort"] = await self._draw_port(taken)
+        for number in sorted(families.held_ports(spec) - families.held_ports(former)):
+            plan.take(node_port_key(number), self._holder(service))
+
+    async def _claim_port(self, path: str, number: int) -> list[FieldError]:
+        if number not in self._ports:
+            valid = f"{self._ports.first}-{self._ports.last}"
+            why = f"provided port is not in the valid range. The range of valid ports is {valid}"
+        elif await self._store.get(node_port_key(number)):
+            why = "provided port is already allocated"
+        else:
+            return []
+        return [invalid_field(path, number, why)]
+
+    async def _draw_ports(self, ports: list[Object], taken: set[int]) -> None:
+        """A number for each port without one. The same port in two protocols (DNS) gets the same number."""
+        known = {port["port"]: (port["nodePort"], port.get("protocol")) for port in ports if port.get("nodePort")}
+        for port in ports:
+            if port.get("nodePort"):
+                continue
+            number, protocol = known.get(port["port"], (0, None))
+            if not number or protocol == port.get("protocol"):
+                number = await self._draw_port(taken)
+            port["nodePort"] = number
+            known[port["port"]] = (number, port.get("protocol"))
+
+    async def _draw_port(self, taken: set[int]) -> int:
+        """Any free number, added to `taken`. Raises 500 when there is none, as users know it."""
+        for number in probes(self._ports, self._random):
+            if number not in taken and not await self._store.get(node_port_key(number)):
+                taken.add(number)
+                return number
+        page = await self._store.range(NODE_PORTS)
+        held = {int(entry.key.removeprefix(NODE_PORTS)) for entry in page.entries}
+        try:
+            number = first_free(self._ports, held | taken, self._random)
+        except Full:
+            raise status.internal("failed to allocate a nodePort: range is full") from None
+        taken.add(number)
+        return number
+
+    def _holder(self, service: Object) -> bytes:
+        metadata = service["metadata"]
+        return msgspec.json.encode(
+            {"namespace": metadata["namespace"], "name": metadata["name"], "uid": metadata["uid"]}
+        )
+
+    async def _release(self, service: Object, spec: Object, former: Object, plan: Plan) -> None:
+        """Free what the Service no longer has, if it is (still) the one that holds it."""
+        for address in set(families.addresses(former)) - set(families.addresses(spec)):
+            key = _address_key(address)
+            entry = await self._store.get(key)
+            if entry and _is_parent(msgspec.json.decode(entry.value), service["metadata"]):
+                plan.checks.append(Check(key, entry.modified))
+                plan.changes.append(Delete(key))
+        for number in sorted(families.held_ports(former) - families.held_ports(spec)):
+            plan.changes.append(Delete(node_port_key(number)))
+
+
+def _address_key(address: str) -> str:
+    """The key of an address' IPAddress, whose name is the canonical form."""
+    return key_of(IP_ADDRESS, "", str(ip_address(address)))
+
+
+def _is_parent(address: Object, metadata: Object) -> bool:
+    parent = address.get("spec", {}).get("parentRef", {})
+    return (parent.get("namespace"), parent.get("name")) == (metadata["namespace"], metadata["name"])

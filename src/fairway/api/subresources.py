@@ -1,0 +1,244 @@
+"""Doors to a part of an object: scale, binding, eviction, finalize, log."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from fairway.api import incoming, metadata, patch, render, status
+from fairway.api.answers import Answer, Stream, json_answer
+from fairway.api.deletes import Deleter, parse_options
+from fairway.api.keys import key_of
+from fairway.api.requests import Request, Target
+from fairway.api.writes import Chance, Draft, Writer
+from fairway.objects import codec
+from fairway.objects.errors import invalid as invalid_field
+from fairway.objects.kinds import NODE, POD, Kind
+from fairway.objects.selectors import LabelSelector, from_label_selector, from_map
+from fairway.store.base import Store
+
+Object = dict[str, Any]
+
+LOG_OPTIONS = (
+    "follow",
+    "previous",
+    "sinceSeconds",
+    "sinceTime",
+    "timestamps",
+    "tailLines",
+    "limitBytes",
+    "insecureSkipTLSVerifyBackend",
+)
+
+
+class NodeClient(Protocol):
+    """How the server asks a node's agent."""
+
+    async def logs(
+        self, address: str, port: int, namespace: str, pod: str, container: str, query: Mapping[str, str]
+    ) -> AsyncGenerator[bytes, None]:
+        """The container's log as it comes. Raises NodeError before the first byte."""
+
+
+class NodeError(Exception):
+    """The node's agent refused or did not answer. `code` is its HTTP status, 0 when it was not reached."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Subresources:
+    """Everything but the object itself and its status."""
+
+    def __init__(self, store: Store, writer: Writer, deleter: Deleter, nodes: NodeClient, chance: Chance) -> None:
+        self._store = store
+        self._writer = writer
+        self._deleter = deleter
+        self._nodes = nodes
+        self._chance = chance
+
+    async def answer(self, request: Request, body: bytes) -> Answer | Stream:
+        """Send a request to the door it names."""
+        match request.target.subresource, request.verb:
+            case "scale", "get":
+                return json_answer(scale_of(request.target.kind, await self._load(request.target)))
+            case "scale", _:
+                return await self._rescale(request, body)
+            case "binding", _:
+                return await self._bind(request, body)
+            case "eviction", _:
+                return await self._evict(request, body)
+            case "finalize", _:
+                return await self._finalize(request, body)
+            case "log", _:
+                return await self._log(request)
+        raise status.no_such_path()
+
+    async def _load(self, target: Target) -> Object:
+        entry = await self._store.get(key_of(target.kind, target.namespace, target.name))
+        if entry is None:
+            raise status.not_found(target.kind, target.name)
+        return render.load(entry.value, entry.modified)
+
+    async def _rescale(self, request: Request, body: bytes) -> Answer:
+        target = request.target
+
+        def make(old: Object) -> Draft:
+            wanted = _wanted_scale(request, body, scale_of(target.kind, old))
+            named = wanted.get("metadata") or {}
+            old["metadata"]["resourceVersion"] = named.get("resourceVersion") or ""
+            if named.get("uid"):
+                old["metadata"]["uid"] = named["uid"]
+            old["spec"]["replicas"] = _replicas(target, wanted)
+            return Draft(old)
+
+        # Replicas belong to the spec: the change is judged as one of the object itself.
+        whole = Target(target.kind, target.kind.api_version, target.namespace, target.name)
+        written, _ = await self._writer.change(whole, make, dry_run=request.options.dry_run)
+        return json_answer(scale_of(target.kind, render.load(written.value, written.revision)))
+
+    async def _bind(self, request: Request, body: bytes) -> Answer:
+        """The scheduler's word: this pod runs on that node."""
+        binding = codec.decode(body, request.content_type)
+        goal = (binding.get("target") or {}).get("name")
+        if not isinstance(goal, str) or not goal:
+            raise status.bad_request("target.name: Required value: the node the pod is bound to")
+        target = request.target
+        wanted_uid = (binding.get("metadata") or {}).get("uid")
+
+        def make(pod: Object) -> Draft:
+            if wanted_uid and wanted_uid != pod["metadata"]["uid"]:
+                raise metadata.uid_mismatch(target, wanted_uid, pod["metadata"]["uid"])
+            if pod["metadata"].get("deletionTimestamp"):
+                raise status.conflict(
+                    POD, target.name, f"pod {target.name} is being deleted, cannot be assigned", "binding"
+                )
+            if node := pod["spec"].get("nodeName"):
+                why = f'pod {target.name} is already assigned to node "{node}"'
+                raise status.conflict(POD, target.name, why, "binding")
+            pod["spec"]["nodeName"] = goal
+            _set_condition(pod, "PodScheduled", metadata.timestamp(self._chance.now()))
+            return Draft(pod)
+
+        await self._writer.change(target, make, trusted=True, dry_run=request.options.dry_run)
+        return json_answer(status.success(POD, target.name, "", 201), 201)
+
+    async def _evict(self, request: Request, body: bytes) -> Answer:
+        """A delete that asks first; as no budgets exist, the answer is always yes."""
+        eviction = codec.decode(body, request.content_type)
+        options = msgspec.json.encode(eviction.get("deleteOptions") or {})
+        await self._deleter.end(request.target, parse_options(request.options, "application/json", options))
+        return json_answer(status.success(POD, request.target.name, "", 201), 201)
+
+    async def _finalize(self, request: Request, body: bytes) -> Answer:
+        """The namespace controller's word that a namespace is empty: only `spec.finalizers` is taken over."""
+        read = incoming.read_object(request, body)
+        metadata.place(request.target, read.obj)
+
+        def make(old: Object) -> Draft:
+            metadata.carry(request.target, read.obj | {"metadata": dict(read.obj["metadata"])}, old)
+            old["spec"] = {"finalizers": (read.obj.get("spec") or {}).get("finalizers") or []}
+            return Draft(old)
+
+        written, warnings = await self._writer.change(
+            request.target, make, trusted=True, dry_run=request.options.dry_run
+        )
+        return self._writer.answer(request, written, warnings)
+
+    async def _log(self, request: Request) -> Stream:
+        pod = await self._load(request.target)
+        container = _container(pod, request.query.get("container", ""))
+        node_name = pod["spec"].get("nodeName", "")
+        if not node_name:
+            raise status.bad_request(f"pod {request.target.name} does not have a host assigned")
+        address, port = agent_endpoint(await self._load(Target(NODE, "v1", "", node_name)))
+        query = {name: request.query[name] for name in LOG_OPTIONS if name in request.query}
+        try:
+            chunks = await self._nodes.logs(
+                address, port, request.target.namespace, request.target.name, container, query
+            )
+        except NodeError as error:
+            if 400 <= error.code < 500:
+                raise status.bad_request(str(error)) from error
+            raise status.internal(f"the agent of node {node_name} gave no log: {error}") from error
+        return Stream(chunks, "text/plain")
+
+
+def scale_of(kind: Kind, obj: Object) -> Object:
+    """autoscaling/v1 `Scale` of a workload."""
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    spec = obj.get("spec", {})
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {name: obj["metadata"][name] for name in kept if name in obj["metadata"]},
+        "spec": {"replicas": spec.get("replicas", 0)},
+        "status": {
+            "replicas": obj.get("status", {}).get("replicas", 0),
+            "selector": str(_selector(kind, spec)),
+        },
+    }
+
+
+def agent_endpoint(node: Object) -> tuple[str, int]:
+    """Address and port of a node's agent. Raises 500 while the node has not said."""
+    found = node.get("status", {})
+    addresses = [item["address"] for item in found.get("addresses") or [] if item.get("type") == "InternalIP"]
+    port = ((found.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port", 0)
+    if not addresses or not port:
+        raise status.internal(f"node {node['metadata']['name']} has not told where its agent listens")
+    return addresses[0], port
+
+
+def _selector(kind: Kind, spec: Object) -> LabelSelector:
+    if kind.group:
+        return from_label_selector(spec.get("selector") or {})
+    return from_map(spec.get("selector") or {})
+
+
+def _wanted_scale(request: Request, body: bytes, scale: Object) -> Object:
+    if request.verb == "update":
+        return codec.decode(body, request.content_type)
+    media = request.content_type.split(";")[0]
+    if media not in incoming.PATCH_TYPES:
+        raise status.unsupported_media_type(incoming.PATCH_TYPES)
+    change = codec.parse(body)
+    try:
+        if media == "application/json-patch+json":
+            return dict(patch.json_patch(scale, change))
+        # A Scale has no lists, so a strategic merge is a plain one.
+        return dict(patch.merge_patch(scale, change))
+    except patch.PatchError as error:
+        raise status.Failure(422, "Invalid", f"the patch cannot be applied: {error}") from error
+
+
+def _replicas(target: Target, scale: Object) -> int:
+    found = (scale.get("spec") or {}).get("replicas", 0)
+    if type(found) is not int or not 0 <= found < 1 << 31:
+        error = invalid_field("spec.replicas", found, "must be greater than or equal to 0")
+        raise status.invalid(target.kind, target.name, [error])
+    return found
+
+
+def _set_condition(pod: Object, name: str, now: str) -> None:
+    conditions = pod.setdefault("status", {}).setdefault("conditions", [])
+    conditions[:] = [condition for condition in conditions if condition.get("type") != name]
+    conditions.append({"type": name, "status": "True", "lastProbeTime": None, "lastTransitionTime": now})
+
+
+def _container(pod: Object, asked: str) -> str:
+    """The container a log is asked of: the only one, or the one named. Raises 400."""
+    spec, name = pod["spec"], pod["metadata"]["name"]
+    names = [container["name"] for container in spec.get("containers") or []]
+    initial = [container["name"] for container in spec.get("initContainers") or []]
+    if asked:
+        if asked not in names + initial:
+            raise status.bad_request(f"container {asked} is not valid for pod {name}")
+        return asked
+    if len(names) == 1:
+        return str(names[0])
+    choice = f"a container name must be specified for pod {name}, choose one of: [{' '.join(names)}]"
+    raise status.bad_request(choice + (f" or one of the init containers: [{' '.join(initial)}]" if initial else ""))
