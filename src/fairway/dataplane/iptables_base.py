@@ -65,6 +65,12 @@ JUMPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 """The rules in built-in chains that lead to ours, in their order."""
 
+JUMP_TARGETS: Mapping[str, frozenset[str]] = {
+    table: frozenset(rule.rpartition(" ")[2] for rules in chains.values() for rule in rules)
+    for table, chains in JUMPS.items()
+}
+"""A rule of a built-in chain that leads to one of these is a proxy's, however an older one worded it."""
+
 INVALID_ACCOUNT = "ct_state_invalid_dropped_pkts"
 
 _LAST = '-m comment --comment "kubernetes service nodeports; NOTE: this must be the last rule in this chain"'

@@ -6,6 +6,7 @@ not there, text without its COMMIT. What a rule's matches mean is not looked at;
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,7 @@ _CHANGES = {"MARK", "CONNMARK", "CT", "NOTRACK", "TCPMSS", "DSCP", "TOS", "TTL",
 _TARGETS = _VERDICTS | _TRANSLATIONS | _CHANGES
 _MISSING = "No chain/target/match by that name."
 _NO_RULE = "Bad rule (does a matching rule exist in that chain?)."
+_JUMP = re.compile(r"(?:^| )-[jg] (\S+)")
 _BUSY = "CHAIN_DEL failed (Device or resource busy): chain "
 
 
@@ -186,11 +188,9 @@ class _Draft:
 
 
 def _target(rule: str) -> str:
-    """What a rule jumps to, "" for a rule that only counts."""
-    _, found, rest = rule.rpartition("-j ")
-    if not found:
-        _, found, rest = rule.rpartition("-g ")
-    return rest.split(None, 1)[0] if rest else ""
+    """What a rule jumps or goes to, "" for a rule that only counts."""
+    found = _JUMP.findall(rule)
+    return found[-1] if found else ""
 
 
 def _jumps(line: str, target: str) -> bool:
