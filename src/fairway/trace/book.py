@@ -7,11 +7,13 @@ note says so. A dump that declares its chains is taken at its word: nothing is a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
-from fairway.ruleset.iptables import BUILTIN, Chain, Ruleset, Table
+from fairway.ruleset.iptables import Chain, Ruleset, Table
 from fairway.ruleset.iptables_match import understand
-from fairway.ruleset.iptables_terms import Jump, Parsed, Random
+from fairway.ruleset.iptables_terms import Jump, Parsed, Random, Translate
+from fairway.trace.names import Subject, subject
 from fairway.trace.steps import TraceError
 
 MAX_CHAIN = 2_000_000
@@ -48,16 +50,21 @@ class Book:
     def __init__(self, ruleset: Ruleset) -> None:
         self._ruleset = ruleset
         self._understood: dict[str, Parsed] = {}
-        self._assumed: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._assumed: dict[str, tuple[str, ...]] = {}
         self._notes: dict[str, None] = {}
-        self.partial = any(_is_partial(table) for table in ruleset.tables.values())
-        if self.partial:
-            self._assume()
+        if "filter" not in ruleset.tables:
+            self.note("The rules hold no filter table: what it rejects or drops is not seen here.")
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed or missing so far, each said once."""
         return tuple(self._notes)
+
+    @functools.cached_property
+    def partial(self) -> bool:
+        """Whether the nat table is a piece of one. Looked at only where a chain is missing: it reads every rule."""
+        nat = self._ruleset.tables.get("nat")
+        return nat is not None and _is_partial(nat)
 
     def note(self, text: str) -> None:
         """Remember something the reader of the trace must know."""
@@ -65,7 +72,7 @@ class Book:
 
     def has(self, table: str, chain: str) -> bool:
         """Whether the table is there and holds the chain, or the chain can be assumed."""
-        return (table, chain) in self._assumed or self._chain(table, chain) is not None
+        return self._chain(table, chain) is not None or bool(self._assume(table, chain))
 
     def policy(self, table: str, chain: str) -> str:
         """A built-in chain's policy; ACCEPT when the dump does not say (the kernel's own default)."""
@@ -78,11 +85,8 @@ class Book:
         written = found.rules if found else []
         if len(written) > MAX_CHAIN:
             raise TraceError(f"chain {chain} of table {table} holds {len(written)} rules; that is more than any node's")
-        assumed = self._assumed.get((table, chain))
-        if assumed is None:
-            return written
-        self.note(f"The rules do not show all of chain {chain}; it is assumed {CONVENTION[chain][1]}.")
-        return [*written, *assumed]
+        assumed = self._assume(table, chain)
+        return [*written, *assumed] if assumed else written
 
     def parsed(self, spec: str) -> Parsed:
         """A rule's meaning, read once."""
@@ -102,34 +106,52 @@ class Book:
             return None
         return end - index + 1
 
+    def endpoints(self, about: Subject) -> tuple[str, ...]:
+        """The "address:port" of every DNAT that the rules say is for a Service port, wherever they are."""
+        found: dict[str, None] = {}
+        nat = self._ruleset.tables.get("nat")
+        for chain in nat.chains.values() if nat else ():
+            for rule in chain.rules if chain.name.startswith("KUBE-SEP-") else ():
+                parsed = self.parsed(rule)
+                this = subject(parsed.comment)
+                if isinstance(parsed.target, Translate) and this is not None and str(this) == str(about):
+                    found[rule.rpartition("--to-destination ")[2]] = None
+        return tuple(found)
+
     def _chain(self, table: str, chain: str) -> Chain | None:
         found = self._ruleset.tables.get(table)
         return found.chains.get(chain) if found else None
 
-    def _assume(self) -> None:
-        nat = self._ruleset.tables.get("nat")
-        if nat is None or not any(name.startswith("KUBE-") for name in nat.chains):
-            return
-        for name, (rules, _) in CONVENTION.items():
-            chain = nat.chains.get(name)
-            if name == "KUBE-SERVICES":
-                shown = chain is not None and any(rule.endswith("KUBE-NODEPORTS") for rule in chain.rules)
-                if not shown and "KUBE-NODEPORTS" in nat.chains:
-                    self._assumed["nat", name] = rules
-            elif chain is None or not (chain.rules or chain.declared):
-                self._assumed["nat", name] = rules
-        if "filter" not in self._ruleset.tables:
-            self.note("The rules hold no filter table: what it rejects or drops is not seen here.")
+    def _assume(self, table: str, chain: str) -> tuple[str, ...]:
+        """The rules that convention puts into a chain that the dump lacks, or shows a piece of."""
+        found = self._chain(table, chain)
+        if table != "nat" or chain not in CONVENTION or (found is not None and found.declared):
+            return ()
+        if chain not in self._assumed:
+            self._assumed[chain] = CONVENTION[chain][0] if self._lacks(chain, found) else ()
+            if self._assumed[chain]:
+                self.note(f"The rules do not show all of chain {chain}; it is assumed {CONVENTION[chain][1]}.")
+        return self._assumed[chain]
+
+    def _lacks(self, name: str, found: Chain | None) -> bool:
+        if not self.partial:
+            return False
+        if name == "KUBE-SERVICES":
+            leads_on = found is not None and any(rule.endswith("-j KUBE-NODEPORTS") for rule in found.rules)
+            return not leads_on and self._chain("nat", "KUBE-NODEPORTS") is not None
+        return found is None or not found.rules
 
 
 def _is_partial(table: Table) -> bool:
-    """A table is a piece when rules were seen for chains that nobody declared, or a rule leads to a chain that is not
-    there; the kernel holds neither."""
+    """A proxy's table is a piece when rules were seen for chains that nobody declared, or a rule leads to a chain that
+    is not there; the kernel holds neither."""
+    known = table.chains.keys()
+    if not any(name.startswith("KUBE-") for name in known):
+        return False
     if any(not chain.declared for chain in table.chains.values()):
         return True
-    known = table.chains.keys()
     return any(
-        target.startswith("KUBE-") and target not in known and target not in BUILTIN
+        target.startswith("KUBE-") and target not in known
         for chain in table.chains.values()
         for target in (rule.rpartition("-j ")[2] for rule in chain.rules)
     )

@@ -68,5 +68,6 @@ class Branch:
             outcome=self.outcome,
             egress=Egress(self.state.out_device, self.state.via) if arrived else Egress(),
             source_seen=self.state.source,
-            probability=self.share if self.certain else None,
+            chance=self.share,
+            certain=self.certain,
         )

@@ -17,7 +17,7 @@ from fairway.ruleset.iptables_match import understand
 from fairway.trace import words
 from fairway.trace.names import subject
 from fairway.trace.steps import Event, Hook, Path, State, Step, Trace
-from fairway.trace.story import Choice, Idle, Scene, Segment, scenes, segments
+from fairway.trace.story import Choice, Idle, Scene, Segment, Share, scenes, segments, share_of
 
 WIDTH = 100
 
@@ -64,7 +64,7 @@ class _Note:
     def _segment(self, segment: Segment) -> Iterator[str]:
         if segment.label:
             yield ""
-            yield self._paint(BOLD, f"Branch {segment.label}, {words.share(segment.share)}")
+            yield self._paint(BOLD, f"Branch {segment.label}, {segment.share}")
         before = segment.before
         for scene in scenes(segment.steps):
             yield from self._scene(scene, continues=before is not None and before.hook is scene.hook)
@@ -95,14 +95,16 @@ class _Note:
         yield from self._wrap(meaning, "      ")
 
     def _choices(self, choices: Sequence[Choice]) -> Iterator[str]:
-        chance = all(choice.share is not None for choice in choices)
+        chance = all(choice.first.event is not Event.MAY_NOT for choice in choices)
         yield ""
         yield self._paint(BOLD, "Here chance decides:" if chance else "From here on, nobody can tell which:")
-        rows = [(choice.label, words.share(choice.share), *self._way(choice.first)) for choice in choices]
+        rows = [(choice.label, str(choice.share), *self._way(choice.first)) for choice in choices]
         yield from _table(rows)
 
     def _way(self, first: Step) -> tuple[str, str]:
         """Where a choice leads: the chain, and the endpoint and Service behind it, as far as rules tell."""
+        if first.event is Event.MAY_NOT:
+            return f"rule {first.number} of {first.chain} does not apply", ""
         chain = first.detail.partition(";")[0] if first.event in (Event.JUMP, Event.GOTO) else first.event.value
         about = subject(understand(first.rule).comment)
         endpoint = (about.endpoint if about else "") or self._endpoint_behind(first)
@@ -118,9 +120,9 @@ class _Note:
         rows = list(self._ends())
         for (outcome, *_), line in zip(rows, _table([row[1:] for row in rows]), strict=True):
             yield self._paint(COLOURS[outcome.verdict], line)
-        if any(path.probability is None for path in self._trace.branches):
+        if not all(path.certain for path in self._trace.branches):
             sure = "; ".join(
-                f"{words.share(part)} {words.ends(outcome, self._trace.packet, self._names)}"
+                f"{Share(part)} {words.ends(outcome, self._trace.packet, self._names)}"
                 for outcome, part in self._trace.shares.items()
                 if outcome.verdict is not Verdict.UNKNOWN
             )
@@ -128,13 +130,12 @@ class _Note:
 
     def _ends(self) -> Iterator[tuple[Outcome, str, str, str]]:
         """The rows of the closing table; paths that look the same from both ends are one row."""
-        merged: dict[tuple[Outcome, str, str], Fraction | None] = {}
+        merged: dict[tuple[Outcome, str, str], Share] = {}
         for path in self._trace.branches:
             key = (path.outcome, *self._end(path))
-            before = merged.get(key, Fraction(0))
-            merged[key] = None if before is None or path.probability is None else before + path.probability
+            merged[key] = merged.get(key, Share()) + share_of(path)
         for (outcome, end, seen), part in merged.items():
-            yield outcome, words.share(part), end, seen
+            yield outcome, str(part), end, seen
 
     def _end(self, path: Path) -> tuple[str, str]:
         what = words.ends(path.outcome, self._trace.packet, self._names)

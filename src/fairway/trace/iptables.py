@@ -12,6 +12,7 @@ from fairway.trace.branch import Branch
 from fairway.trace.chances import Ledger
 from fairway.trace.conditions import Reading, Scene, read
 from fairway.trace.deeds import Deed, perform
+from fairway.trace.names import chain_kind, subject
 from fairway.trace.steps import Event, Hook, JumpLoop, State, Step
 
 MAX_RULES = 4_000_000
@@ -91,12 +92,13 @@ class _Pass:
         """Go on to the next rule that says something; a Branch when the packet leaves the table or ends."""
         frame, book = reader.frame, self.tables.book
         if not book.has(self.table, frame.chain):
-            reason = f"the rules at hand lack chain {frame.chain}"
-            book.note(f"Chain {frame.chain} of table {self.table} is missing: what it does to the packet is not known.")
-            return self._stop(reader, Event.MISSING, reason)
+            return self._missing(reader)
         rules = book.rules(self.table, frame.chain)
+        prefix = _host_prefix(reader.branch.state)
         for index in range(frame.index, len(rules)):
             self.tables.tried += 1
+            if _for_another_host(rules[index], prefix):
+                continue
             reading = self._read(reader.branch.state, frame.chain, index, rules[index])
             state = reading.state
             if reading.holds:
@@ -106,6 +108,15 @@ class _Pass:
             if self.tables.tried > MAX_RULES:
                 return self._stop(reader, Event.UNKNOWN, f"stopped after {MAX_RULES} rules")
         return self._end_of_chain(reader)
+
+    def _missing(self, reader: Reader) -> Branch:
+        book, chain, trail = self.tables.book, reader.frame.chain, reader.branch.trail
+        book.note(f"Chain {chain} of table {self.table} is missing: what it does to the packet is not known.")
+        about = subject(book.parsed(trail.step.rule).comment) if trail is not None else None
+        known = book.endpoints(about) if about is not None and chain_kind(chain) != "SEP" else ()
+        if known:
+            book.note(f"The rules do show endpoints of {about}, though not what leads to them: {', '.join(known)}.")
+        return self._stop(reader, Event.MISSING, f"the rules at hand lack chain {chain}")
 
     def _read(self, state: State, chain: str, index: int, rule: str) -> Reading:
         book = self.tables.book
@@ -190,3 +201,16 @@ class _Pass:
         frame = reader.frame
         step = Step(self.hook, event, reader.branch.state, self.table, frame.chain, detail=reason)
         return reader.branch.step(step).end(Verdict.UNKNOWN)
+
+
+def _host_prefix(state: State) -> str:
+    """How a rule begins that is for this packet's destination alone, as iptables-save prints it."""
+    return f"-d {state.destination}/{state.destination_address.max_prefixlen} "
+
+
+def _for_another_host(rule: str, prefix: str) -> bool:
+    """Whether a rule is plainly for another destination: most of the thousands of rules of KUBE-SERVICES are, and
+    need not be understood to be passed over."""
+    if not rule.startswith("-d ") or rule.startswith(prefix):
+        return False
+    return rule[3 : rule.find(" ", 3)].endswith(prefix[prefix.rindex("/") : -1])

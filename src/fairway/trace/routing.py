@@ -106,7 +106,9 @@ def _is_broadcast(known: list[InterfaceAddress], address: Address) -> bool:
 def masquerade_address(node: Node, device: str, next_hop: Address) -> str:
     """The source that MASQUERADE takes: the first address of the device whose network holds the next hop, else the
     device's first, else the node's first (inet_select_addr in net/ipv4/devinet.c; loopback addresses have host scope
-    and never qualify). "" when no address is known."""
+    and never qualify). "" when the device or its address is not known."""
+    if not device:
+        return ""
     candidates = [
         address
         for interface in sorted(node.interfaces, key=lambda i: i.name != device)

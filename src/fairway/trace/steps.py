@@ -143,14 +143,21 @@ class Egress:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """One way the packet can take. `probability` is None when it also hangs on something that cannot be known.
-    `source_seen` is the source address at the end of the way, "" when it cannot be known."""
+    """One way the packet can take. `chance` is its share of the packets as far as chance decides; `certain` False
+    means that it also hangs on something that cannot be known. `source_seen` is the source address at the end of the
+    way, "" when it cannot be known."""
 
     steps: tuple[Step, ...]
     outcome: Outcome
     egress: Egress
     source_seen: str
-    probability: Fraction | None
+    chance: Fraction
+    certain: bool = True
+
+    @property
+    def probability(self) -> Fraction | None:
+        """The path's exact probability; None when nobody can tell."""
+        return self.chance if self.certain else None
 
     @property
     def reason(self) -> str:

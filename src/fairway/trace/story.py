@@ -17,12 +17,28 @@ from fairway.trace.steps import Event, Hook, Path, State, Step
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A part of the packets; not `certain`: only if something is so that nobody can tell."""
+
+    chance: Fraction = Fraction(0)
+    certain: bool = True
+
+    def __add__(self, other: Share) -> Share:
+        return Share(self.chance + other.chance, self.certain and other.certain)
+
+    def __str__(self) -> str:
+        """ "1/3", "always", "maybe 1/3", "maybe"."""
+        if self.certain:
+            return "always" if self.chance == 1 else str(self.chance)
+        return "maybe" if self.chance == 1 else f"maybe {self.chance}"
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
-    """One of several ways on: its label ("2.1"), its share of all packets (None: nobody can tell), and its first
-    step."""
+    """One of several ways on: its label ("2.1"), its share of all packets, and its first step."""
 
     label: str
-    share: Fraction | None
+    share: Share
     first: Step
 
 
@@ -32,7 +48,7 @@ class Segment:
     told by later segments, or in one `path`'s end. `before` is the step that led here."""
 
     label: str
-    share: Fraction | None
+    share: Share
     steps: tuple[Step, ...]
     before: Step | None = None
     choices: tuple[Choice, ...] = ()
@@ -68,13 +84,16 @@ def _common(group: Sequence[Path], start: int) -> int:
     return end
 
 
-def _share(group: Iterable[Path]) -> Fraction | None:
-    total = Fraction(0)
-    for path in group:
-        if path.probability is None:
-            return None
-        total += path.probability
-    return total
+def _share(group: Iterable[Path]) -> Share:
+    """The part of the packets that takes one of these paths; never more than all, as paths that hang on the same
+    doubt exclude each other."""
+    total = sum((share_of(path) for path in group), start=Share())
+    return Share(min(total.chance, Fraction(1)), total.certain)
+
+
+def share_of(path: Path) -> Share:
+    """The part of the packets that takes a path."""
+    return Share(path.chance, path.certain)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from fractions import Fraction
 
 from fairway.node import Node
 from fairway.packet import Outcome, Packet, Verdict, host_port
@@ -19,7 +18,7 @@ Names = Mapping[str, str]
 
 VERDICTS: Mapping[Verdict, str] = {
     Verdict.ENDPOINT: "reaches {endpoint}",
-    Verdict.UNTRANSLATED: "goes on to {destination} as it is; no Service claims it",
+    Verdict.UNTRANSLATED: "goes on unchanged, as no Service claims it, to {destination}",
     Verdict.REJECTED: "is refused; the sender is told at once",
     Verdict.DROPPED: "vanishes; the sender waits until it gives up",
     Verdict.UNKNOWN: "is lost from sight; the rules at hand do not say",
@@ -54,13 +53,6 @@ def _named(address: str, names: Names) -> str:
 def source_seen(path: Path) -> str:
     """Who the receiver believes the packet comes from."""
     return path.source_seen or "the node's address (not known here)"
-
-
-def share(value: Fraction | None) -> str:
-    """ "1/3", "always" or, where nobody can tell, "maybe"."""
-    if value is None:
-        return "maybe"
-    return "always" if value == 1 else str(value)
 
 
 def hook(step_hook: Hook, state: State, node: Node) -> str:
@@ -114,8 +106,9 @@ def _event(done: Step, node: Node, names: Names) -> str:
         case Event.DNAT:
             return f"The destination becomes {_place(done.detail, names)}."
         case Event.MASQUERADE:
-            asked = " The mark asked for it." if done.chain == "KUBE-POSTROUTING" else ""
-            return f"The source becomes {done.detail}, the address of {done.packet.out_device or 'the way out'}.{asked}"
+            asked = ": the mark asked for it" if done.chain == "KUBE-POSTROUTING" else ""
+            whose = f", the address of {done.packet.out_device}" if done.packet.source else ""
+            return f"The source becomes {done.detail}{whose}{asked}."
         case Event.SNAT:
             return f"The source becomes {done.detail}."
         case Event.RETURN:
