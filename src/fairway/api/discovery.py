@@ -96,7 +96,7 @@ def resource_list(api_version: str) -> Object | None:
     kinds = _kinds_of(api_version)
     if not kinds:
         return None
-    resources = [resource for kind in kinds for resource in _resources(kind)]
+    resources = [resource for kind in kinds for resource in _resources(kind, api_version)]
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": resources}
 
 
@@ -104,7 +104,17 @@ def _kinds_of(api_version: str) -> list[Kind]:
     return [kind for kind in KINDS if api_version in (kind.api_version, *kind.old)]
 
 
-def _resources(kind: Kind) -> list[Object]:
+def _nicknames(kind: Kind, group: str) -> Object:
+    """Short names and categories, in the kind's own group only: in two groups they would be ambiguous."""
+    if group != kind.group:
+        return {}
+    return {
+        **({"shortNames": list(kind.short)} if kind.short else {}),
+        **({"categories": list(kind.categories)} if kind.categories else {}),
+    }
+
+
+def _resources(kind: Kind, api_version: str) -> list[Object]:
     main: Object = {
         "name": kind.plural,
         "singularName": kind.singular,
@@ -112,10 +122,7 @@ def _resources(kind: Kind) -> list[Object]:
         "kind": kind.name,
         "verbs": list(VERBS),
     }
-    if kind.short:
-        main["shortNames"] = list(kind.short)
-    if kind.categories:
-        main["categories"] = list(kind.categories)
+    main |= _nicknames(kind, api_version.rpartition("/")[0])
     return [main, *(_subresource(kind, name) for name in kind.subresources)]
 
 
@@ -173,10 +180,7 @@ def _aggregated_resource(kind: Kind, group_name: str, version: str) -> Object:
         "singularResource": kind.singular,
         "verbs": list(VERBS),
     }
-    if kind.short:
-        shown["shortNames"] = list(kind.short)
-    if kind.categories:
-        shown["categories"] = list(kind.categories)
+    shown |= _nicknames(kind, group_name)
     if kind.subresources:
         shown["subresources"] = [
             {"subresource": name, "responseKind": own | _SUBRESOURCES[name][0], "verbs": list(_SUBRESOURCES[name][1])}

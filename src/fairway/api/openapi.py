@@ -26,7 +26,9 @@ from fairway.objects.schema import Field, Shape, Type
 
 Object = dict[str, Any]
 
-V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+# Clients ask with an "@", which is no legal media type (RFC 6838, section 4.2): the answer says it with a dot.
+V2_ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 _GVK = "x-kubernetes-group-version-kind"
 _PATCH_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation", "pretty", "force")
 
@@ -59,7 +61,7 @@ def answer(request: Plain) -> Answer:
 
 def _v2(accept: str) -> Answer:
     for media in parse_media_types(accept or "application/json"):
-        if media.name == V2_PROTOBUF.lower():
+        if media.name in (V2_ASKED, V2_PROTOBUF):
             return Answer(200, _v2_protobuf(), V2_PROTOBUF)
         if media.name in ("application/json", "*/*"):
             return Answer(200, _v2_json())
@@ -169,12 +171,12 @@ def _group_version_kind(kind: Kind, api_version: str) -> Object:
 
 
 def _name_kinds(definitions: Object) -> None:
-    """Tell of which kinds a type is the whole object."""
+    """Tell of which kinds a type is the whole object. Old versions are not named: their types differ (a selector was
+    not required), and clients let pass what they find no type for."""
     for kind in KINDS:
         definition = definitions.get(schema.for_kind(kind).openapi)
         if definition is not None:
-            versions = (kind.api_version, *kind.old)
-            definition[_GVK] = [_group_version_kind(kind, version) for version in versions]
+            definition[_GVK] = [_group_version_kind(kind, kind.api_version)]
 
 
 def _reach(type_: Type, reached: dict[str, Type]) -> None:
