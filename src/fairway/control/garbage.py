@@ -10,7 +10,7 @@ from typing import Literal
 
 from fairway.client.base import Object
 from fairway.control import owners, pods
-from fairway.control.writes import Delete, Plan, Update, Write
+from fairway.control.writes import Delete, Patch, Plan, Write
 from fairway.objects.kinds import Kind
 
 FOREGROUND = "foregroundDeletion"
@@ -43,7 +43,7 @@ def plan(kind: Kind, obj: Object, states: Mapping[str, OwnerState], dependents: 
         return Plan()
     if "solid" in found:
         kept = [each for each, state in zip(references, found, strict=True) if state == "solid"]
-        return Plan([Update(kind, owners.with_references(obj, kept))])
+        return Plan([_patched(kind, obj, {"ownerReferences": kept})])
     propagation = "Background" if "waiting" not in found else "Foreground" if dependents else "Background"
     return Plan([_delete(kind, obj, propagation)])
 
@@ -53,7 +53,7 @@ def _farewell(kind: Kind, obj: Object, dependents: Sequence[Dependent]) -> list[
     finalizers = _finalizers(obj)
     owner_uid = pods.uid(obj)
     if ORPHAN in finalizers:
-        freed: list[Write] = [Update(each.kind, owners.disowned(each.obj, owner_uid)) for each in dependents]
+        freed: list[Write] = [_freed(each, owner_uid) for each in dependents]
         return [*freed, _without(kind, obj, ORPHAN)]
     if FOREGROUND in finalizers and not any(_holds(each.obj, owner_uid) for each in dependents):
         return [_without(kind, obj, FOREGROUND)]
@@ -69,9 +69,21 @@ def _finalizers(obj: Object) -> list[str]:
     return list(obj["metadata"].get("finalizers") or ())
 
 
-def _without(kind: Kind, obj: Object, finalizer: str) -> Update:
-    kept = [each for each in _finalizers(obj) if each != finalizer]
-    return Update(kind, {**obj, "metadata": {**obj["metadata"], "finalizers": kept}})
+def _without(kind: Kind, obj: Object, finalizer: str) -> Patch:
+    return _patched(kind, obj, {"finalizers": [each for each in _finalizers(obj) if each != finalizer]})
+
+
+def _freed(dependent: Dependent, owner_uid: str) -> Patch:
+    kept = [each for each in owners.references(dependent.obj) if each.get("uid") != owner_uid]
+    return _patched(dependent.kind, dependent.obj, {"ownerReferences": kept})
+
+
+def _patched(kind: Kind, obj: Object, metadata: Object) -> Patch:
+    """A change of metadata alone, held to the revision it was decided on. A patch, because of some kinds only the
+    metadata is known here."""
+    known = obj["metadata"]
+    change = {**metadata, "resourceVersion": known["resourceVersion"]}
+    return Patch(kind, known.get("namespace", ""), known["name"], {"metadata": change})
 
 
 def _delete(kind: Kind, obj: Object, propagation: str) -> Delete:
