@@ -304,7 +304,7 @@ def _delete_values(merged: dict[str, Any], patch: Mapping[str, Any]) -> None:
             raise PatchError(f"{key} must be a list")
         if isinstance(merged.get(name), list):
             dropped = {_scalar(value) for value in values}
-            merged[name] = [value for value in merged[name] if isinstance(value, dict) or value not in dropped]
+            merged[name] = [value for value in merged[name] if isinstance(value, (dict, list)) or value not in dropped]
 
 
 def _set_orders(merged: dict[str, Any], obj: Mapping[str, Any], patch: Mapping[str, Any], type: Type | None) -> None:
