@@ -253,7 +253,7 @@ def test_what_deserves_no_reply_ends_the_connection() -> None:
         (Limits(idle=0.05), b""),
         (Limits(message=0.05), b"\x00"),
         (Limits(message=0.05), b"\x00\x20half"),
-        (Limits(total=0.05), b""),
+        (Limits(idle=60, total=0.05), b""),
     ],
     ids=["idle", "half a length", "half a query", "total"],
 )
