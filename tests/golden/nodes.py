@@ -21,20 +21,20 @@ def case(number: str) -> cases.Case:
 
 
 def lab_node(node: Node) -> Node:
-    """eth0 on the segment as it is, cni0 for the node's own pods in 10.244.1.0/24, flannel.1 to the pods of others,
-    and a default route; IPv6 likewise in fd00:10:244::/48."""
+    """eth0 on the segment as it is, cni0 for the node's own pods in 10.244.1.0/24 (itself at .254, as a golden has an
+    endpoint at .1), flannel.1 to the pods of others, and a default route; IPv6 likewise in fd00:10:244::/48."""
     return replace(
         node,
         interfaces=(
             *node.interfaces,
-            Interface("cni0", (_interface("10.244.1.1/24"), _interface("fd00:10:244:1::1/64"))),
+            Interface("cni0", (_interface("10.244.1.254/24"), _interface("fd00:10:244:1::fe/64"))),
             Interface("flannel.1", (_interface("10.244.1.0/32"), _interface("fd00:10:244:1::/128"))),
         ),
         routes=(
             *(Route(a.network, i.name, source=a.ip) for i in node.interfaces for a in i.addresses),
-            Route(_net("10.244.1.0/24"), "cni0", source=_ip("10.244.1.1")),
+            Route(_net("10.244.1.0/24"), "cni0", source=_ip("10.244.1.254")),
             Route(_net("10.244.2.0/24"), "flannel.1", via=_ip("10.244.2.0")),
-            Route(_net("fd00:10:244:1::/64"), "cni0", source=_ip("fd00:10:244:1::1")),
+            Route(_net("fd00:10:244:1::/64"), "cni0", source=_ip("fd00:10:244:1::fe")),
             Route(_net("fd00:10:244:2::/64"), "flannel.1", via=_ip("fd00:10:244:2::")),
             Route(_net("0.0.0.0/0"), "eth0", via=_ip("10.0.0.1")),
             Route(_net("::/0"), "eth0", via=_ip("fd00:a::1")),
