@@ -19,7 +19,7 @@ def node_facts(family: Family, node: Node, options: ProxyOptions) -> NodeFacts:
         pods=_pod_traffic(family, node, options),
         addresses=own,
         node_ports_on=_served(family, own, options),
-        localhost_node_ports=family is Family.IPV4 and options.localhost_nodeports and _on_loopback(options),
+        localhost_node_ports=family is Family.IPV4 and serves_loopback(options),
     )
 
 
@@ -35,10 +35,11 @@ def _served(family: Family, own: tuple[str, ...], options: ProxyOptions) -> tupl
     return tuple(sorted(address for address in (*own, *loopback) if addresses.within(address, cidrs)))
 
 
-def _on_loopback(options: ProxyOptions) -> bool:
-    """Whether the addresses chosen for node ports leave room for 127.0.0.1."""
+def serves_loopback(options: ProxyOptions) -> bool:
+    """Whether node ports are served at 127.0.0.1: asked for, and within the addresses chosen for node ports."""
     wanted = options.nodeport_addresses
-    return not wanted or (wanted != (PRIMARY,) and addresses.within(_LOOPBACK, wanted))
+    within = not wanted or (wanted != (PRIMARY,) and addresses.within(_LOOPBACK, wanted))
+    return options.localhost_nodeports and within
 
 
 def _pod_traffic(family: Family, node: Node, options: ProxyOptions) -> PodTraffic:

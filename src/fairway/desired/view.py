@@ -24,6 +24,7 @@ class Meta(_View, frozen=True):
     name: str = ""
     namespace: str = ""
     labels: dict[str, str] | None = None
+    deletion_timestamp: str | None = None
 
 
 class ServicePortView(_View, frozen=True):
@@ -109,7 +110,12 @@ class SliceView(_View, frozen=True):
     ports: tuple[SlicePort, ...] | None = None
 
 
+class Taint(_View, frozen=True):
+    key: str = ""
+
+
 class NodeSpec(_View, frozen=True):
+    taints: tuple[Taint, ...] | None = None
     pod_cidr: str = msgspec.field(default="", name="podCIDR")
     pod_cidrs: tuple[str, ...] | None = msgspec.field(default=None, name="podCIDRs")
 

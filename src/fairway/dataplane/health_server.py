@@ -1,0 +1,97 @@
+"""The listeners of health checks (EDGE): one for the proxy itself, one per healthCheckNodePort.
+
+They answer GET requests of a few bytes and close the connection; a peer that is slow or talkative is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+
+from fairway.dataplane.health import Answer, health_check
+from fairway.desired.model import HealthCheck
+
+_REQUEST_BYTES = 8192
+_REQUEST_SECONDS = 5.0
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+
+Respond = Callable[[str], Answer]
+"""From a path to an answer."""
+
+
+async def listen(respond: Respond, port: int, addresses: Sequence[str] | None = None) -> asyncio.Server:
+    """Serve `respond` on `port` of these addresses (None: all, both families). Raises OSError when it is taken."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.TimeoutError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                writer.write(_encode(await _answer(reader, respond)))
+                await writer.drain()
+        writer.close()
+
+    return await asyncio.start_server(serve, addresses, port, limit=_REQUEST_BYTES)
+
+
+async def _answer(reader: asyncio.StreamReader, respond: Respond) -> Answer:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+        method, target, _ = head.split(b"\r\n", 1)[0].decode("ascii").split(" ")
+    except (asyncio.LimitOverrunError, ValueError):
+        return Answer(400, b"not a request this server understands\n")
+    if method not in ("GET", "HEAD"):
+        return Answer(405, b"only GET\n")
+    return respond(target.partition("?")[0])
+
+
+def _encode(answer: Answer) -> bytes:
+    headers = {
+        "Content-Type": "application/json",
+        "X-Content-Type-Options": "nosniff",
+        **answer.headers,
+        "Content-Length": str(len(answer.body)),
+        "Connection": "close",
+    }
+    lines = [f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}", *(f"{k}: {v}" for k, v in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + answer.body
+
+
+class HealthCheckPorts:
+    """The healthCheckNodePorts of all Services. `problems` says which ports could not be opened, and why."""
+
+    def __init__(self, proxy_healthy: Callable[[], bool]) -> None:
+        self.problems: dict[int, str] = {}
+        self._proxy_healthy = proxy_healthy
+        self._checks: dict[int, HealthCheck] = {}
+        self._servers: dict[int, asyncio.Server] = {}
+
+    async def update(self, checks: Iterable[HealthCheck], addresses: Sequence[str] | None = None) -> None:
+        """Open, keep and close ports so that exactly these checks are answered. A port that another program holds is
+        tried again at the next update."""
+        self._checks = {check.port: check for check in checks}
+        for port in [port for port in self._servers if port not in self._checks]:
+            await _close(self._servers.pop(port))
+        self.problems = {}
+        for port in self._checks.keys() - self._servers.keys():
+            try:
+                self._servers[port] = await listen(self._responder(port), port, addresses)
+            except OSError as error:
+                check = self._checks[port]
+                owner = f"{check.namespace}/{check.service}"
+                self.problems[port] = f"health check node port {port} of {owner}: {error.strerror or error}"
+
+    async def close(self) -> None:
+        """Close all ports."""
+        await self.update(())
+
+    def _responder(self, port: int) -> Respond:
+        def respond(_: str) -> Answer:
+            check = self._checks.get(port)
+            return health_check(check, self._proxy_healthy()) if check else Answer(404, b"no such Service\n")
+
+        return respond
+
+
+async def _close(server: asyncio.Server) -> None:
+    server.close()
+    await server.wait_closed()

@@ -1,0 +1,271 @@
+"""The node proxy's loop: objects in by informers, rules out to the kernel, one change at a time or many at once.
+
+Nothing is applied before Services, EndpointSlices and the own Node have been listed: a half-known cluster would take
+rules away. A change after quiet time is applied at once; while changes keep coming they are gathered for
+`Pace.gather` seconds. An apply that fails leaves the last good rules and is tried again, with growing delays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from fairway.client.base import Client
+from fairway.client.follow import follow
+from fairway.client.informer import Cache, Change
+from fairway.dataplane.health import Answer, ProxyHealth, healthz, livez
+from fairway.dataplane.health_server import HealthCheckPorts, listen
+from fairway.dataplane.sync import Report, RuleSync
+from fairway.dataplane.tracker import Tracker
+from fairway.desired import view
+from fairway.desired.facts import serves_loopback
+from fairway.desired.model import Desired
+from fairway.desired.options import ProxyOptions
+from fairway.kernel.base import Conntrack, KernelError, Netfilter
+from fairway.node import Interface, Node
+from fairway.objects import kinds
+from fairway.packet import Family
+
+SERVICE_SELECTOR = f"!{view.HEADLESS_LABEL},!{view.PROXY_NAME_LABEL}"
+SLICE_SELECTOR = f"!{view.HEADLESS_LABEL}"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When things are done, in seconds.
+
+    `gather`: how long after an apply further changes are collected. `check`: how often it is looked whether our rules
+    still stand; `verify`: how often all of them are compared. `retry`: the first delay after a failure, doubled up to
+    `longest_retry`.
+    """
+
+    gather: float = 0.1
+    check: float = 30.0
+    verify: float = 600.0
+    retry: float = 0.5
+    longest_retry: float = 30.0
+
+
+@dataclass(slots=True)
+class Status:
+    """What the proxy has done. `error` is what stands in the way now, "" when the last apply went well."""
+
+    applied: int = 0
+    last: Report = field(default_factory=Report)
+    error: str = ""
+    repaired: int = 0
+
+
+class Proxy:
+    """One node's proxy in iptables mode.
+
+    `node` tells the node's name, interfaces and routes when asked (it may block for a moment); labels and pod ranges
+    come from the API. `status` and `health` may be read at any time; `ready` is set after the first apply.
+    `healthz_port` 0 opens no port for the proxy's own health.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        netfilter: Netfilter,
+        conntrack: Conntrack,
+        node: Callable[[], Node],
+        options: ProxyOptions,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pace: Pace = Pace(),
+        healthz_port: int = 0,
+    ) -> None:
+        self.status = Status()
+        self.health = ProxyHealth()
+        self.ready = asyncio.Event()
+        self._client = client
+        self._node = node
+        self._clock = clock
+        self._pace = pace
+        self._healthz_port = healthz_port
+        self._tracker = Tracker(options)
+        self._rules = RuleSync(netfilter, conntrack)
+        self._health_checks = HealthCheckPorts(lambda: self.health.live(self._clock()))
+        self._changed = asyncio.Event()
+        self._unlisted = {kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.NODE}
+        self._interfaces: tuple[Interface, ...] = ()
+        self._working: asyncio.Future[Any] | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep the node's rules in step until `stop` is set; the rules stay. Servers and kernels that fail are
+        retried; only a node that cannot tell its name at the start is an error (what `node` raises)."""
+        node = await asyncio.to_thread(self._node)
+        jobs = [asyncio.create_task(job) for job in (*self._followers(node.name), self._keep_applied())]
+        ending = asyncio.create_task(stop.wait())
+        server = await self._open_healthz()
+        try:
+            done, _ = await asyncio.wait([*jobs, ending], return_when=asyncio.FIRST_COMPLETED)
+            for job in done - {ending}:
+                job.result()
+        finally:
+            for task in (*jobs, ending):
+                task.cancel()
+            await asyncio.gather(*jobs, ending, return_exceptions=True)
+            if self._working is not None:
+                # a transaction that has begun is let finish
+                await asyncio.gather(self._working, return_exceptions=True)
+            await self._health_checks.close()
+            if server is not None:
+                server.close()
+
+    def _followers(self, name: str) -> Sequence[Coroutine[Any, Any, Any]]:
+        """The informers. Each tells the tracker, then wakes the loop."""
+        tracker, client = self._tracker, self._client
+        return (
+            follow(
+                client,
+                kinds.SERVICE,
+                Cache(view.service),
+                label_selector=SERVICE_SELECTOR,
+                on_change=lambda changes: self._told(tracker.services_changed, changes),
+                on_synced=lambda: self._listed(kinds.SERVICE),
+            ),
+            follow(
+                client,
+                kinds.ENDPOINT_SLICE,
+                Cache(view.endpoint_slice),
+                label_selector=SLICE_SELECTOR,
+                on_change=lambda changes: self._told(tracker.slices_changed, changes),
+                on_synced=lambda: self._listed(kinds.ENDPOINT_SLICE),
+            ),
+            follow(
+                client,
+                kinds.NODE,
+                Cache(view.node),
+                field_selector=f"metadata.name={name}",
+                on_change=lambda changes: self._told(tracker.node_changed, changes),
+                on_synced=lambda: self._listed(kinds.NODE),
+            ),
+        )
+
+    def _told(self, track: Callable[[Sequence[Change[Any]]], None], changes: Sequence[Change[Any]]) -> None:
+        track(changes)
+        self.health.node_eligible = self._tracker.node_eligible
+        self._wake()
+
+    def _listed(self, kind: kinds.Kind) -> None:
+        self._unlisted.discard(kind)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.health.waiting_since is None:
+            self.health.waiting_since = self._clock()
+        self._changed.set()
+
+    async def _keep_applied(self) -> None:
+        """Apply when something changed; look after the rules when nothing does."""
+        delay = self._pace.retry
+        verified = self._clock()
+        while True:
+            await self._change_or(self._pace.check)
+            if self._unlisted:
+                self._changed.clear()
+                continue
+            try:
+                if not self._changed.is_set():
+                    verify = self._clock() - verified >= self._pace.verify
+                    verified = self._clock() if verify else verified
+                    if await self._stands(verify):
+                        continue
+                await self._apply()
+                delay = self._pace.retry
+            except KernelError as error:
+                self.status.error = str(error)
+                _log.error("the kernel's rules stay as they are: %s; next attempt in %.1f s", error, delay)
+                self._wake()
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, self._pace.longest_retry)
+            else:
+                await asyncio.sleep(self._pace.gather)
+
+    async def _change_or(self, seconds: float) -> None:
+        """Until something changed, or so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    async def _apply(self) -> None:
+        self._changed.clear()
+        node = await self._work(self._node)
+        self._interfaces = node.interfaces
+        desired = self._tracker.desired(node)
+        waiting, self.health.waiting_since = self.health.waiting_since, None
+        try:
+            report = await self._work(self._rules.sync, desired)
+        except KernelError:
+            self.health.waiting_since = waiting
+            raise
+        self._applied(report)
+        await self._health_checks.update(desired.health_checks, self._node_port_addresses(desired))
+        for problem in self._health_checks.problems.values():
+            _log.warning("%s", problem)
+
+    def _applied(self, report: Report) -> None:
+        self.status.applied += 1
+        self.status.last = report
+        self.status.error = ""
+        self.health.updated = self._clock()
+        if not self.ready.is_set():
+            for family, reason in self._rules.unavailable.items():
+                _log.warning("%s Services are not served: %s", family, reason)
+        self.ready.set()
+
+    async def _stands(self, verify: bool) -> bool:
+        """Whether the node has the addresses it had, and our rules are as we left them. Rules that are not are read
+        again and made whole at the next apply."""
+        if not self.ready.is_set() or (await self._work(self._node)).interfaces != self._interfaces:
+            return False
+        if await self._work(self._rules.unchanged if verify else self._rules.intact):
+            return True
+        _log.warning("somebody changed the proxy's rules; programming them again")
+        self._rules.forget()
+        self.status.repaired += 1
+        return False
+
+    async def _work(self, call: Callable[..., Any], *arguments: object) -> Any:
+        """Run a blocking call in a thread. When this task is cancelled the call goes on, and `run` waits for it."""
+        self._working = asyncio.ensure_future(asyncio.to_thread(call, *arguments))
+        return await asyncio.shield(self._working)
+
+    @staticmethod
+    def _node_port_addresses(desired: Desired) -> Sequence[str] | None:
+        """Where node ports are served: health checks are asked for at the same addresses. None: everywhere."""
+        chosen = [desired.node(family).node_ports_on for family in Family]
+        if all(addresses is None for addresses in chosen):
+            return None
+        return [address for addresses in chosen for address in addresses or ()]
+
+    async def _open_healthz(self) -> asyncio.Server | None:
+        if not self._healthz_port:
+            return None
+        try:
+            return await listen(self._respond, self._healthz_port)
+        except OSError as error:
+            _log.warning("no health port %d: %s", self._healthz_port, error.strerror or error)
+            return None
+
+    def _respond(self, path: str) -> Answer:
+        answers: Mapping[str, Callable[[ProxyHealth, float, datetime], Answer]] = {"/healthz": healthz, "/livez": livez}
+        answer = answers.get(path)
+        return answer(self.health, self._clock(), datetime.now(UTC)) if answer else Answer(404, b"not found\n")
+
+
+def sysctls(options: ProxyOptions) -> Mapping[str, str]:
+    """The kernel settings that the rules need, for whoever sets them. Node ports on loopback need packets to loopback
+    routed like others; the rules bring the guard that this calls for."""
+    return {"net.ipv4.conf.all.route_localnet": "1"} if serves_loopback(options) else {}
