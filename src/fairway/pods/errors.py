@@ -17,4 +17,12 @@ class SandboxProblem(PodError):
 
 
 class NotFound(PodError):
-    """No such pod, container or log here."""
+    """No such pod (`absent`), or its container has no such log yet."""
+
+    def __init__(self, message: str, *, absent: bool = False) -> None:
+        super().__init__(message)
+        self.absent = absent
+
+
+class NetworkProblem(PodError):
+    """A pod cannot have an address or a link now."""
