@@ -15,7 +15,7 @@ from fairway.api.requests import Plain, Request
 
 AUTHENTICATED = "system:authenticated"
 MASTERS = "system:masters"
-OPEN_PATHS = ("/version", "/healthz", "/livez", "/readyz")
+OPEN_PATHS = ("version", "healthz", "livez", "readyz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def authorize(user: User, request: Request | Plain) -> None:
     if MASTERS in user.groups or AUTHENTICATED in user.groups:
         return
     if isinstance(request, Plain):
-        if request.verb == "get" and request.path.startswith(OPEN_PATHS):
+        if request.verb in ("get", "head") and request.path.split("/")[1] in OPEN_PATHS:
             return
         why = f'User "{user.name}" cannot {request.verb} path "{request.path}"'
         raise status.Failure(403, "Forbidden", f"forbidden: {why}", {})

@@ -131,12 +131,14 @@ def _locate(parts: list[str]) -> tuple[str, list[str]] | None:
 
 
 def _target(api_version: str, rest: list[str]) -> Target:
+    if not all(rest):
+        raise status.no_such_path()
     namespace = ""
     # /namespaces/NS/status and /namespaces/NS/finalize are about the namespace; a kind never has those names.
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in NAMESPACE.subresources:
         namespace, rest = rest[1], rest[2:]
     kind = by_resource(api_version, rest[0])
-    if kind is None or len(rest) > 3 or (namespace and not kind.namespaced) or not all(rest):
+    if kind is None or len(rest) > 3 or (namespace and not kind.namespaced):
         raise status.no_such_path()
     name, subresource = (*rest[1:], "", "")[:2]
     if subresource and subresource not in kind.subresources:
