@@ -1,13 +1,14 @@
 """One Service's part of the tree: what its own name holds, and all names below it.
 
-Source: Kubernetes DNS-Based Service Discovery 1.1.0, sections 2.3 to 2.5. Built anew from the Service and its slices
-whenever one of them changes; nothing outside it depends on the build but the reverse index, which reads `pointers`.
+Source: Kubernetes DNS-Based Service Discovery 1.1.0, sections 2.3 to 2.5. A branch is grown anew from the Service and
+its slices when one of them changes. It keeps bare facts and makes records of them when asked: most names of a large
+cluster are never asked for, and a record of each would cost more memory than all objects do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from fairway.dns import names
 from fairway.dns.errors import BadName
@@ -18,66 +19,109 @@ from fairway.dns.view import Endpoint, EndpointSlice, Service
 SRV_PRIORITY = 0
 SRV_WEIGHT = 100
 """The specification leaves both to the implementation; equal ones let clients spread evenly."""
-
 MAX_PORT = 65535
 
-_Ports = dict[bytes, dict[bytes, set[tuple[int, Name]]]]
+_NO_HOSTS: Mapping[bytes, frozenset[bytes]] = {}
+_OWN: Name = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A named port: its labels (`_tcp`, `_http`), its number, and where it is: names relative to the Service's own,
+    each of one label or, for the Service itself, none."""
+
+    protocol: bytes
+    label: bytes
+    number: int
+    targets: tuple[Name, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """`own` is what the Service's name holds, None if the name does not exist; `ports` are SRV records by `_proto`,
-    then `_port`; `hosts` are endpoint names (one label); `pointers` are the names of an address (packed)."""
+    """The names of the Service called `name`. `addresses` (packed) are its own; `hosts` are its endpoints' labels and
+    addresses, `labels` the same the other way round; `alias` is where an ExternalName leads."""
 
-    own: RRsets | None
-    ports: Mapping[bytes, Mapping[bytes, RRsets]]
-    hosts: Mapping[bytes, RRsets]
-    pointers: Mapping[bytes, tuple[Name, ...]]
+    name: Name
+    exists: bool = True
+    alias: Name | None = None
+    addresses: Collection[bytes] = ()
+    ports: tuple[Port, ...] = ()
+    hosts: Mapping[bytes, Collection[bytes]] = field(default_factory=lambda: _NO_HOSTS)
+    labels: Mapping[bytes, Collection[bytes]] = field(default_factory=lambda: _NO_HOSTS)
+
+    def own(self) -> RRsets | None:
+        """What the Service's name holds; None if it does not exist."""
+        if not self.exists:
+            return None
+        if self.alias is not None:
+            return {Type.CNAME: (Target(self.alias),)}
+        return _by_family(self.addresses)
+
+    def host(self, label: bytes) -> RRsets | None:
+        """What `<hostname>.<service>` holds; None if there is no such endpoint."""
+        return _by_family(self.hosts[label]) if label in self.hosts else None
+
+    def has_protocol(self, protocol: bytes) -> bool:
+        """Whether `_<proto>.<service>` exists."""
+        return any(port.protocol == protocol for port in self.ports)
+
+    def port(self, protocol: bytes, label: bytes) -> RRsets | None:
+        """What `_<port>._<proto>.<service>` holds; None if there is no such port."""
+        found = {
+            (port.number, target)
+            for port in self.ports
+            if (port.protocol, port.label) == (protocol, label)
+            for target in port.targets
+        }
+        if not found:
+            return None
+        records = (Srv(SRV_PRIORITY, SRV_WEIGHT, number, target + self.name) for number, target in sorted(found))
+        return {Type.SRV: tuple(records)}
+
+    def pointers(self, packed: bytes) -> Iterator[Name]:
+        """The names that an address of the Service or its endpoints leads back to."""
+        if packed in self.labels:
+            return ((label, *self.name) for label in self.labels[packed])
+        return iter((self.name,) if packed in self.addresses else ())
 
 
 def grow(service: Service, slices: Iterable[EndpointSlice], name: Name) -> Branch:
     """The branch of `service` whose own name is `name`. Addresses and names that fit no record are left out."""
     if service.external_name:
-        return Branch(_alias(service.external_name), {}, {}, {})
+        return Branch(name, alias=_alias(service.external_name))
     if service.headless:
         return _headless(service, slices, name)
-    return _with_cluster_ip(service, name)
-
-
-def _alias(external_name: str) -> RRsets:
-    try:
-        return {Type.CNAME: (Target(names.parse(external_name)),)}
-    except BadName:
-        return {}
-
-
-def _with_cluster_ip(service: Service, name: Name) -> Branch:
     addresses = {packed for text in service.addresses if (packed := names.pack(text)) is not None}
-    ports: _Ports = {}
-    for port in service.spec.ports or ():
-        _add_port(ports, port.name, port.protocol, port.port, [name])
-    return Branch(_by_family(addresses), _sorted_ports(ports), {}, dict.fromkeys(addresses, (name,)))
+    ports = (_port(port.name, port.protocol, port.port, (_OWN,)) for port in service.spec.ports or ())
+    return Branch(name, addresses=tuple(addresses), ports=tuple(filter(None, ports)))
+
+
+def _alias(external_name: str) -> Name | None:
+    try:
+        return names.parse(external_name)
+    except BadName:
+        return None
 
 
 def _headless(service: Service, slices: Iterable[EndpointSlice], name: Name) -> Branch:
     """Without a ready endpoint nothing exists, not even the Service's own name (section 2.4.1: NXDOMAIN)."""
-    hosts: dict[bytes, set[bytes]] = {}
-    ports: _Ports = {}
+    hosts: dict[bytes, list[bytes]] = {}
+    labels: dict[bytes, list[bytes]] = {}
+    ports: list[Port | None] = []
     for piece in slices:
-        ready = list(_ready(piece.endpoints or (), all_count=service.publishes_unready))
+        ready = set(_ready(piece.endpoints or (), all_count=service.publishes_unready))
         for label, packed in ready:
-            hosts.setdefault(label, set()).add(packed)
-        targets = [(label, *name) for label in {label for label, _ in ready}]
-        for port in piece.ports or ():
-            _add_port(ports, port.name, port.protocol, port.port, targets)
-    if not hosts:
-        return Branch(None, {}, {}, {})
-    everyone = {packed for addresses in hosts.values() for packed in addresses}
+            _file(hosts, label, packed)
+            _file(labels, packed, label)
+        targets = tuple({(label,) for label, _ in ready})
+        ports += (_port(port.name, port.protocol, port.port, targets) for port in piece.ports or ())
     return Branch(
-        _by_family(everyone),
-        _sorted_ports(ports),
-        {label: _by_family(addresses) for label, addresses in hosts.items()},
-        _pointers(hosts, name),
+        name,
+        exists=bool(hosts),
+        addresses=labels.keys(),
+        ports=tuple(filter(None, ports)) if hosts else (),
+        hosts=hosts,
+        labels=labels,
     )
 
 
@@ -99,25 +143,20 @@ def _host_label(endpoint: Endpoint) -> bytes | None:
     return label if names.is_label(label) else None
 
 
-def _add_port(ports: _Ports, name: str | None, protocol: str | None, number: int | None, targets: list[Name]) -> None:
-    """File an SRV record for each target under `_protocol`, `_name`. Unnamed ports have none (section 2.3.2), nor has
-    a port without a number, which means all of them."""
+def _file(index: dict[bytes, list[bytes]], key: bytes, value: bytes) -> None:
+    """Add a value once; lists, because nearly all have one."""
+    held = index.setdefault(key, [])
+    if value not in held:
+        held.append(value)
+
+
+def _port(name: str | None, protocol: str | None, number: int | None, targets: tuple[Name, ...]) -> Port | None:
+    """A port that has SRV records. Unnamed ones have none (section 2.3.2), nor has a port without a number, which
+    means all of them."""
     label = b"_" + (name or "").lower().encode()
-    if not targets or not name or not names.is_label(label) or not 0 < (number or 0) <= MAX_PORT:
-        return
-    by_name = ports.setdefault(b"_" + (protocol or "TCP").lower().encode(), {})
-    by_name.setdefault(label, set()).update((number or 0, target) for target in targets)
-
-
-def _sorted_ports(ports: _Ports) -> dict[bytes, dict[bytes, RRsets]]:
-    return {
-        protocol: {label: {Type.SRV: tuple(_srv(*each) for each in sorted(found))} for label, found in by_name.items()}
-        for protocol, by_name in ports.items()
-    }
-
-
-def _srv(port: int, target: Name) -> Srv:
-    return Srv(SRV_PRIORITY, SRV_WEIGHT, port, target)
+    if not name or not names.is_label(label) or number is None or not 0 < number <= MAX_PORT or not targets:
+        return None
+    return Port(b"_" + (protocol or "TCP").lower().encode(), label, number, targets)
 
 
 def _by_family(addresses: Iterable[bytes]) -> RRsets:
@@ -126,11 +165,3 @@ def _by_family(addresses: Iterable[bytes]) -> RRsets:
         address = Address(packed)
         found.setdefault(address.type, []).append(address)
     return {type: tuple(each) for type, each in found.items()}
-
-
-def _pointers(hosts: Mapping[bytes, Iterable[bytes]], name: Name) -> dict[bytes, tuple[Name, ...]]:
-    found: dict[bytes, list[Name]] = {}
-    for label in sorted(hosts):
-        for packed in hosts[label]:
-            found.setdefault(packed, []).append((label, *name))
-    return {packed: tuple(targets) for packed, targets in found.items()}

@@ -241,19 +241,19 @@ class Zone:
 
     def _service(self, name: bytes, namespace: bytes) -> RRsets | None:
         branch = self._branch(namespace, name)
-        return branch.own if branch else None
+        return branch.own() if branch else None
 
     def _protocol(self, protocol: bytes, name: bytes, namespace: bytes) -> RRsets | None:
         branch = self._branch(namespace, name)
-        return _EMPTY if branch and protocol in branch.ports else None
+        return _EMPTY if branch and branch.has_protocol(protocol) else None
 
     def _port(self, port: bytes, protocol: bytes, name: bytes, namespace: bytes) -> RRsets | None:
         branch = self._branch(namespace, name)
-        return branch.ports.get(protocol, {}).get(port) if branch else None
+        return branch.port(protocol, port) if branch else None
 
     def _endpoint(self, host: bytes, name: bytes, namespace: bytes) -> RRsets | None:
         branch = self._branch(namespace, name)
-        return branch.hosts.get(host) if branch else None
+        return branch.host(host) if branch else None
 
     def _pod(self, label: bytes, namespace: bytes) -> RRsets | None:
         packed = names.undashed(label)
@@ -284,7 +284,7 @@ class Zone:
         targets: set[Name] = set()
         for namespace, name in self._reverse.claimants(packed):
             branch = self._branch(namespace, name)
-            targets.update(branch.pointers.get(packed, ()) if branch else ())
+            targets.update(branch.pointers(packed) if branch else ())
         return tuple(map(Target, sorted(targets)))
 
     # ---- what events change -----------------------------------------------------------------------------------
@@ -308,8 +308,8 @@ class Zone:
             key = (namespace, name)
             pieces = self._slices.get(key, {}).values()
             entry.branch = grow(entry.service, pieces, (name, namespace, b"svc", *self.domain))
-            self._reverse.move(key, entry.claims, entry.branch.pointers)
-            entry.claims = entry.branch.pointers.keys()
+            self._reverse.move(key, entry.claims, entry.branch.addresses)
+            entry.claims = entry.branch.addresses
             self._stale.discard(key)
         return entry.branch
 
