@@ -1,0 +1,103 @@
+"""Resolvers as pods have them, asking by the search list and `ndots:5` of a pod's resolv.conf.
+
+Everything runs in network and mount namespaces without names, which are gone with their process: there port 53 and
+/etc/resolv.conf are ours.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.plan import DNS_IP, KUBERNETES_IP
+
+RESOLV_CONF = f"""search default.svc.cluster.local svc.cluster.local cluster.local
+nameserver {DNS_IP}
+options ndots:5
+"""
+
+SERVER = """
+import asyncio, subprocess, sys
+from fairway.dns.server import DnsServer
+from fairway.dns.zone import Zone
+from tests.unit.dns.api import Api
+from tests.unit.dns.cluster import endpoints, external, service
+
+def ip(command):
+    subprocess.run(["ip", *command.split()], check=True)
+
+async def main(resolv_conf, dns_ip, kubernetes_ip, *command):
+    subprocess.run(["mount", "--bind", resolv_conf, "/etc/resolv.conf"], check=True)
+    ip("link set lo up")
+    ip(f"address add {dns_ip}/32 dev lo")
+    services = [
+        service("kubernetes", "default", kubernetes_ip, ports=["https:443/TCP"]),
+        service("kube-dns", "kube-system", dns_ip, ports=["dns:53/UDP", "dns-tcp:53/TCP"]),
+        service("httpd-svc", "default", "10.96.1.2", ports=["http:8080/TCP"]),
+        service("pets", "default", "None"),
+        external("docs", "httpd-svc.default.svc.cluster.local"),
+    ]
+    slices = [endpoints("pets", *(f"10.244.0.{last}" for last in range(1, 101)))]
+    server = DnsServer(Api(services=services, endpointslices=slices), zone=Zone(), addresses=[(dns_ip, 53)])
+    stop = asyncio.Event()
+    serving = asyncio.create_task(server.run(stop))
+    await server.complete.wait()
+    client = await asyncio.create_subprocess_exec(*command)
+    code = await client.wait()
+    stop.set()
+    await serving
+    return code
+
+sys.exit(asyncio.run(main(*sys.argv[1:])))
+"""
+
+
+def resolve(tmp_path: Path, *command: str) -> str:
+    """What `command` prints when run where a pod would run it."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    conf = tmp_path / "resolv.conf"
+    conf.write_text(RESOLV_CONF)
+    unshare = ("unshare", "--net", "--mount", sys.executable, "-c", SERVER, str(conf), DNS_IP, KUBERNETES_IP)
+    done = subprocess.run([*unshare, *command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", ["httpd-svc", "httpd-svc.default", "httpd-svc.default.svc.cluster.local", "docs"])
+def test_the_c_librarys_resolver_finds_services_by_every_form_of_their_name(tmp_path: Path, name: str) -> None:
+    assert resolve(tmp_path, "getent", "ahostsv4", name).split()[0] == "10.96.1.2"
+
+
+@pytest.mark.kernel
+def test_the_c_librarys_resolver_finds_names_of_addresses(tmp_path: Path) -> None:
+    assert resolve(tmp_path, "getent", "hosts", DNS_IP).split() == [DNS_IP, "kube-dns.kube-system.svc.cluster.local"]
+
+
+@pytest.mark.kernel
+def test_the_c_librarys_resolver_gets_a_long_answer_over_tcp(tmp_path: Path) -> None:
+    found = resolve(tmp_path, "getent", "ahostsv4", "pets")
+    assert len({line.split()[0] for line in found.splitlines()}) == 100
+
+
+@pytest.mark.kernel
+def test_nslookup_finds_the_api_server(tmp_path: Path) -> None:
+    found = resolve(tmp_path, "nslookup", "kubernetes.default")
+    assert f"Name:\tkubernetes.default.svc.cluster.local\nAddress: {KUBERNETES_IP}" in found
+
+
+@pytest.mark.kernel
+def test_dig_reads_srv_records_with_their_addresses(tmp_path: Path) -> None:
+    found = resolve(
+        tmp_path, "dig", "+noall", "+answer", "+additional", "SRV", "_http._tcp.httpd-svc.default.svc.cluster.local"
+    )
+    service = "httpd-svc.default.svc.cluster.local."
+    assert [" ".join(line.split()) for line in found.splitlines()] == [
+        f"_http._tcp.{service} 5 IN SRV 0 100 8080 {service}",
+        f"{service} 5 IN A 10.96.1.2",
+    ]
