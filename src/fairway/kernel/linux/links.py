@@ -9,10 +9,12 @@ import errno
 import ipaddress
 import os
 import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from fairway.kernel.base import (
+    Bridge,
     DeviceAddress,
     DeviceRoute,
     ForwardingEntry,
@@ -20,7 +22,6 @@ from fairway.kernel.base import (
     LinkState,
     Neighbour,
     Veth,
-    Vxlan,
 )
 from fairway.kernel.linkplan import (
     Device,
@@ -36,10 +37,11 @@ from fairway.kernel.linkplan import (
     plan,
 )
 from fairway.kernel.linux import netns, rtnetlink, sysctl
-from fairway.kernel.linux.netlink import ROUTE, Netlink, NetlinkError
+from fairway.kernel.linux.netlink import ROUTE, Netlink, NetlinkError, Request
 from fairway.kernel.linux.rtnetlink import LinkInfo
 from fairway.node import Interface, Route
 
+_CARRIER_SECONDS = 2.0  # the kernel's worker takes one at most; then the far end was set down by somebody
 _LOOPBACK = 1  # the index of `lo` in every namespace
 
 
@@ -70,6 +72,9 @@ class LinuxLinks:
                 _correct_near_end(near, found, veth, master)
             with netns.entered(far), Netlink(ROUTE) as kernel:
                 _configure_far_end(kernel, veth)
+                _await_carrier(kernel, veth.peer_name)
+            for name in filter(None, (veth.name, veth.master)):
+                _await_carrier(near, name)
 
     def delete_link(self, name: str) -> None:
         """See `kernel.base.Links.delete_link`."""
@@ -141,15 +146,29 @@ def _change(kernel: Netlink, steps: Sequence[EntryStep], indexes: Mapping[str, i
 def _change_device(kernel: Netlink, verb: Verb, device: Device) -> None:
     if verb is Verb.REMOVE:
         kernel.perform([rtnetlink.delete_link(device.name)])
-    elif verb is Verb.CORRECT:
-        kernel.perform([rtnetlink.set_link(device.name, f"set {describe(device)}", mtu=device.mtu, mac=device.mac)])
-    elif isinstance(device, Vxlan):
-        below = _find(kernel, device.device)
-        if below is None:
-            raise KernelError(f"cannot make {describe(device)}: there is no device {device.device}")
-        kernel.perform([rtnetlink.new_vxlan(device, below.ifindex)])
-    else:
-        kernel.perform(rtnetlink.new_bridge(device))
+        return
+    if verb is Verb.CREATE:
+        kernel.perform([_new_device(kernel, device)])
+        _use_addresses_at_once(device.name)
+    kernel.perform([rtnetlink.set_link(device.name, f"set {describe(device)}", mtu=device.mtu, mac=device.mac)])
+
+
+def _new_device(kernel: Netlink, device: Device) -> Request:
+    if isinstance(device, Bridge):
+        return rtnetlink.new_bridge(device)
+    below = _find(kernel, device.device)
+    if below is None:
+        raise KernelError(f"cannot make {describe(device)}: there is no device {device.device}")
+    return rtnetlink.new_vxlan(device, below.ifindex)
+
+
+def _use_addresses_at_once(name: str) -> None:
+    """No duplicate address detection on a device that is still down. Not even for the link-local address it gets when
+    it is set up: a router asks for its neighbours from that one, and for the seconds of the detection it could not
+    forward a packet to a pod."""
+    setting = f"net/ipv6/conf/{name}/accept_dad"
+    if sysctl.read(setting) not in ("0", None):
+        sysctl.write({setting: "0"})
 
 
 def _observe(kernel: Netlink, links: Sequence[LinkInfo], wanted: LinkState, before: LinkState) -> Observed:
@@ -270,6 +289,20 @@ def _master(near: Netlink, veth: Veth) -> int:
     return found.ifindex
 
 
+def _await_carrier(kernel: Netlink, name: str) -> None:
+    """Return when packets can pass a device whose other end was just set up.
+
+    The kernel tells bridges and queues of a carrier from a worker, up to a second later, and drops what is sent until
+    then. Since 6.8 asking for the device makes it tell at once; before, the wait is for its notice."""
+    link = _find(kernel, name)
+    if link is None or link.carries or not link.up:
+        return
+    with Netlink(ROUTE, groups=rtnetlink.LINK_NOTICES) as notices:
+        deadline = time.monotonic() + _CARRIER_SECONDS
+        while (link := _find(kernel, name)) and not link.carries and (left := deadline - time.monotonic()) > 0:
+            notices.notified(left)
+
+
 def _is_pair(near: Netlink, found: LinkInfo, veth: Veth, far: int) -> bool:
     """Whether the device `found` is a veth whose other end is the one wanted. Raises KernelError when it is no veth:
     then it is somebody else's."""
@@ -308,6 +341,7 @@ def _configure_far_end(kernel: Netlink, veth: Veth) -> None:
     """In the far end's namespace: `lo` and the end up with its MTU and MAC, its sysctls, addresses and routes, and
     addresses it had before gone."""
     what = f"set {veth.peer_name} in {veth.peer_namespace}"
+    _use_addresses_at_once(veth.peer_name)
     kernel.perform(
         [
             rtnetlink.set_link("", "set lo up", index=_LOOPBACK),

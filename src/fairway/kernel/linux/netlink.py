@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 import sys
@@ -189,12 +190,14 @@ def _refusal(message: _Message, what: str) -> NetlinkError | None:
 
 class Netlink:
     """A netlink socket in the network namespace `namespace` (a path; None: the calling thread's own). For one thread
-    at a time. Use it as a context manager: an open socket keeps its namespace alive."""
+    at a time. Use it as a context manager: an open socket keeps its namespace alive. One that hears the notices of
+    `groups` (a bit mask) asks for nothing."""
 
-    def __init__(self, protocol: int, namespace: str | None = None) -> None:
-        self._socket = (
-            _open(protocol) if namespace is None else netns.open_socket_in(namespace, lambda: _open(protocol))
-        )
+    def __init__(self, protocol: int, namespace: str | None = None, groups: int = 0) -> None:
+        def opened() -> socket.socket:
+            return _open(protocol, groups)
+
+        self._socket = opened() if namespace is None else netns.open_socket_in(namespace, opened)
         self._sequence = 0
 
     def __enter__(self) -> Netlink:
@@ -243,6 +246,18 @@ class Netlink:
             if error:
                 raise error
 
+    def notified(self, seconds: float) -> bool:
+        """Wait for a notice of `groups` at most that long; whether one came. What it says is left unread: whoever
+        wants the state asks for it, so that notices that were lost do no harm."""
+        if not select.select([self._socket], [], [], seconds)[0]:
+            return False
+        try:
+            self._socket.recv(_RECEIVE_BYTES)
+        except OSError as e:
+            if e.errno != errno.ENOBUFS:  # more came than the socket could keep
+                raise KernelError(f"cannot wait for the kernel's notices: {e.strerror}") from e
+        return True
+
     def _send_batch(self, batch: Sequence[Request]) -> list[NetlinkError | None]:
         first = self._sequence + 1
         self._sequence += len(batch)
@@ -283,11 +298,13 @@ class Netlink:
             yield from _decode(data)
 
 
-def _open(protocol: int) -> socket.socket:
+def _open(protocol: int, groups: int) -> socket.socket:
     try:
         opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     except OSError as e:
         raise KernelError(f"cannot open a netlink socket (protocol {protocol}): {e.strerror}") from e
+    if groups:
+        opened.bind((0, groups))
     opened.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
     opened.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
     opened.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)  # lists are filtered by the header's fields (kernel 5.0)

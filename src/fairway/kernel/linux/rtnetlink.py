@@ -20,6 +20,7 @@ NEW_NEIGHBOUR, DELETE_NEIGHBOUR, GET_NEIGHBOUR = 28, 29, 30
 GET_NSID = 90
 
 AF_BRIDGE = 7
+LINK_NOTICES = 1  # RTMGRP_LINK
 
 _LINK = struct.Struct("=BxHiII")  # family, hardware type, index, flags, which flags change
 _ADDRESS = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
@@ -30,7 +31,8 @@ _NEXT_HOP = struct.Struct("=HBBi")  # length, flags, hops, index
 _IFF_UP = 1
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
-_IFLA_LINKINFO, _IFLA_NET_NS_FD, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 18, 28, 29, 37
+_IFLA_OPERSTATE, _IFLA_LINKINFO, _IFLA_NET_NS_FD, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 16, 18, 28, 29, 37
+_OPER_UNKNOWN, _OPER_UP = 0, 6
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS: half the bytes of every link
 _BR_FORWARD_DELAY, _BR_STP_STATE = 1, 5
@@ -60,14 +62,19 @@ LINK_LOCAL_IPV6 = bytes.fromhex("fe80")
 
 
 class LinkInfo(NamedTuple):
-    """One device as the kernel lists it. `kind` "" is hardware; `link` is the index of the other end of a veth or of
-    the device below a VXLAN, `link_namespace` the local number of the namespace that index is of (None: this one).
-    `settings` are the kind's own attributes, `port` those of the master's kind."""
+    """One device as the kernel lists it.
+
+    `kind` "" is hardware; `up` is what it was set to, `carries` whether packets pass it (operational state up, or
+    unknown to its driver: RFC 2863). `link` is the index of the other end of a veth or of the device below a VXLAN,
+    `link_namespace` the local number of the namespace that index is of (None: this one). `settings` are the kind's own
+    attributes, `port` those of the master's kind.
+    """
 
     ifindex: int
     name: str
     kind: str
     up: bool
+    carries: bool
     mtu: int
     mac: str
     master: int
@@ -120,6 +127,7 @@ def read_link(body: bytes) -> LinkInfo:
         read_text(found.get(_IFLA_IFNAME, b"")),
         read_text(info.get(_INFO_KIND, b"")),
         bool(flags & _IFF_UP),
+        found.get(_IFLA_OPERSTATE, b"\0")[0] in (_OPER_UNKNOWN, _OPER_UP),
         read_u32(found.get(_IFLA_MTU)),
         found.get(_IFLA_ADDRESS, b"").hex(":"),
         read_u32(found.get(_IFLA_MASTER)),
@@ -154,19 +162,18 @@ def vxlan_below(link: LinkInfo) -> int:
     return read_u32(link.settings.get(_VXLAN_LINK))
 
 
-def new_bridge(bridge: Bridge) -> list[Request]:
-    """The MTU comes in a message of its own: one that is given while the bridge is made does not count as chosen, and
-    the kernel would change it with the ports."""
-    what = f"make {describe(bridge)}"
+def new_bridge(bridge: Bridge) -> Request:
+    """Down, and without its MTU: one that is given while the bridge is made does not count as chosen, and the kernel
+    would change it with the ports. `set_link` gives it and sets the bridge up."""
     data = nested(_INFO_DATA, u32(_BR_STP_STATE, 0), u32(_BR_FORWARD_DELAY, 0))
     kind = nested(_IFLA_LINKINFO, netlink.text(_INFO_KIND, "bridge"), data)
     mac = attribute(_IFLA_ADDRESS, _mac(bridge.mac)) if bridge.mac else b""
-    made = Request(NEW_LINK, netlink.CREATE | netlink.EXCLUSIVE, _link(bridge.name) + mac + kind, what)
-    return [made, set_link(bridge.name, what, mtu=bridge.mtu)]
+    body = _link(bridge.name, up=False) + mac + kind
+    return Request(NEW_LINK, netlink.CREATE | netlink.EXCLUSIVE, body, f"make {describe(bridge)}")
 
 
 def new_vxlan(vxlan: Vxlan, below: int) -> Request:
-    """`below` is the index of its device."""
+    """Down; `below` is the index of its device."""
     local = _packed(vxlan.local)
     data = nested(
         _INFO_DATA,
@@ -177,7 +184,7 @@ def new_vxlan(vxlan: Vxlan, below: int) -> Request:
         be16(_VXLAN_PORT, vxlan.port),
     )
     body = (
-        _link(vxlan.name)
+        _link(vxlan.name, up=False)
         + u32(_IFLA_MTU, vxlan.mtu)
         + attribute(_IFLA_ADDRESS, _mac(vxlan.mac))
         + nested(_IFLA_LINKINFO, netlink.text(_INFO_KIND, "vxlan"), data)
@@ -391,7 +398,7 @@ def read_namespace_number(body: bytes) -> int | None:
 
 
 def _link(name: str, *, up: bool = True) -> bytes:
-    """A device by name, to be up."""
+    """A device by name, to be up, or to stay as it is."""
     flags = _IFF_UP if up else 0
     return _LINK.pack(socket.AF_UNSPEC, 0, 0, flags, flags) + netlink.text(_IFLA_IFNAME, name)
 
