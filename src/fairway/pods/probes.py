@@ -2,7 +2,7 @@
 
 The rhythm is the kubelet's with one difference: until a readiness or startup probe first succeeds it is also tried in
 between, at intervals that double from 20 ms up to the period. Those extra tries count only when they succeed, so a pod
-is Ready within milliseconds of being able to serve and thresholds keep their documented meaning.
+is Ready within milliseconds of being able to serve, and `failureThreshold` times `periodSeconds` stays the time it has.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Track:
 def begin(probe: Probe, purpose: Purpose, started: float) -> Track:
     """The state of a probe of a container that started at `started`."""
     first = started + probe.initial_delay_seconds
-    return Track(None, 0, first, first, 0.0 if purpose is Purpose.LIVENESS else FIRST_INTERVAL)
+    if purpose is Purpose.LIVENESS:
+        return Track(None, 0, first, first, 0.0)
+    return Track(None, 0, first, first + probe.period_seconds, FIRST_INTERVAL)
 
 
 def record(track: Track, probe: Probe, passed: bool, now: float) -> Track:

@@ -26,7 +26,8 @@ _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 
 
 class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose directory this is. `addresses` are the pod's, empty on the host network."""
+    """Whose directory this is. `addresses` are the pod's, empty on the host network; `containers` have the init
+    containers last."""
 
     uid: str
     namespace: str

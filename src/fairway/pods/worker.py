@@ -221,7 +221,7 @@ class Worker:
                 host_network=not own,
                 hostname=launcher.hostname(pod),
                 addresses=self._addresses,
-                containers=tuple(container.name for container in pod.all_containers),
+                containers=tuple(container.name for container in (*pod.spec.containers, *pod.spec.init_containers)),
             )
             self.directory.create(record, launcher.etc_files(pod, self._addresses))
             async with self._ground.making:

@@ -49,6 +49,8 @@ class Init:
     """The event loop and the state of the pod."""
 
     def __init__(self) -> None:
+        if os.getpid() != 1:  # at its end it kills everybody it can see
+            raise RuntimeError("a sandbox must be process 1 of a process namespace of its own")
         self.poll = select.epoll()
         self.handlers: dict[int, Callable[[], None]] = {}
         self.connections: dict[int, Connection] = {}
