@@ -8,11 +8,11 @@ note says so. A dump that declares its chains is taken at its word: nothing is a
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fairway.ruleset.iptables import Chain, Ruleset, Table
 from fairway.ruleset.iptables_match import understand
-from fairway.ruleset.iptables_terms import Jump, Parsed, Random, Translate
+from fairway.ruleset.iptables_terms import Jump, Parsed, Translate
 from fairway.trace.names import Subject, subject
 from fairway.trace.steps import TraceError
 
@@ -51,6 +51,7 @@ class Book:
         self._ruleset = ruleset
         self._understood: dict[str, Parsed] = {}
         self._assumed: dict[str, tuple[str, ...]] = {}
+        self._choices: dict[tuple[str, str], list[int | None]] = {}
         self._notes: dict[str, None] = {}
         if "filter" not in ruleset.tables:
             self.note("The rules hold no filter table: what it rejects or drops is not seen here.")
@@ -98,13 +99,19 @@ class Book:
     def alternatives(self, table: str, chain: str, index: int) -> int | None:
         """How many choices are left at the rule with this index (from 0), when it is one of a run of rules that choose
         by chance and a rule that takes the rest follows them."""
-        rules = self.rules(table, chain)
-        end = index
-        while end < len(rules) and any(isinstance(m, Random) for m in self.parsed(rules[end]).matches):
-            end += 1
-        if end == index or end >= len(rules) or not isinstance(self.parsed(rules[end]).target, Jump):
-            return None
-        return end - index + 1
+        if (table, chain) not in self._choices:
+            self._choices[table, chain] = self._count_choices(self.rules(table, chain))
+        return self._choices[table, chain][index]
+
+    def _count_choices(self, rules: Sequence[str]) -> list[int | None]:
+        """For every rule of a chain, from the last one back: what `alternatives` says."""
+        counts: list[int | None] = []
+        left: int | None = None  # choices from the following rule on
+        for rule in reversed(rules):
+            by_chance = "--probability" in rule
+            counts.append(left + 1 if by_chance and left is not None else None)
+            left = counts[-1] if by_chance else int(isinstance(self.parsed(rule).target, Jump)) or None
+        return counts[::-1]
 
     def endpoints(self, about: Subject) -> tuple[str, ...]:
         """The "address:port" of every DNAT that the rules say is for a Service port, wherever they are."""

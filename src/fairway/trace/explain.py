@@ -62,9 +62,9 @@ class _Note:
         return f"{_line(packet)}, the first packet of a connection, {way}"
 
     def _segment(self, segment: Segment) -> Iterator[str]:
-        if segment.label:
+        if segment.number:
             yield ""
-            yield self._paint(BOLD, f"Branch {segment.label}, {segment.share}")
+            yield self._paint(BOLD, f"Branch {segment.number}, {segment.share}")
         before = segment.before
         for scene in scenes(segment.steps):
             yield from self._scene(scene, continues=before is not None and before.hook is scene.hook)
@@ -98,21 +98,18 @@ class _Note:
         chance = all(choice.first.event is not Event.MAY_NOT for choice in choices)
         yield ""
         yield self._paint(BOLD, "Here chance decides:" if chance else "From here on, nobody can tell which:")
-        rows = [(choice.label, str(choice.share), *self._way(choice.first)) for choice in choices]
+        rows = [(str(choice.number), str(choice.share), *self._way(choice)) for choice in choices]
         yield from _table(rows)
 
-    def _way(self, first: Step) -> tuple[str, str]:
+    def _way(self, choice: Choice) -> tuple[str, str]:
         """Where a choice leads: the chain, and the endpoint and Service behind it, as far as rules tell."""
+        first = choice.first
         if first.event is Event.MAY_NOT:
             return f"rule {first.number} of {first.chain} does not apply", ""
         chain = first.detail.partition(";")[0] if first.event in (Event.JUMP, Event.GOTO) else first.event.value
         about = subject(understand(first.rule).comment)
-        endpoint = (about.endpoint if about else "") or self._endpoint_behind(first)
+        endpoint = (about.endpoint if about else "") or choice.endpoint
         return f"-> {chain}", " ".join(part for part in (endpoint, f"({about})" if about else "") if part)
-
-    def _endpoint_behind(self, first: Step) -> str:
-        found = {p.outcome.endpoint for p in self._trace.branches if any(s is first for s in p.steps)}
-        return found.pop() if len(found) == 1 else ""
 
     def _summary(self) -> Iterator[str]:
         yield ""

@@ -35,19 +35,21 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of several ways on: its label ("2.1"), its share of all packets, and its first step."""
+    """One of several ways on: the number of its segment, its share of all packets, its first step, and the endpoint
+    it leads to in the end, "" when to none or several."""
 
-    label: str
+    number: int
     share: Share
     first: Step
+    endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Steps that one or more branches have in common. `label` is "" for the beginning. It ends either in `choices`,
-    told by later segments, or in one `path`'s end. `before` is the step that led here."""
+    """Steps that one or more branches have in common; `number` 0 is the beginning. It ends either in `choices`, told
+    by later segments, or in one `path`'s end. `before` is the step that led here."""
 
-    label: str
+    number: int
     share: Share
     steps: tuple[Step, ...]
     before: Step | None = None
@@ -57,20 +59,25 @@ class Segment:
 
 def segments(paths: Sequence[Path]) -> Iterator[Segment]:
     """Arrange the branches of a trace."""
-    waiting: list[tuple[str, list[Path], int]] = [("", list(paths), 0)]
+    numbers = itertools.count(1)
+    waiting = [(Choice(0, _share(paths), paths[0].steps[0]), list(paths), 0)] if paths else []
     while waiting:
-        label, group, start = waiting.pop()
+        this, group, start = waiting.pop()
         end = _common(group, start)
         before = group[0].steps[start - 1] if start else None
         steps = group[0].steps[start:end]
         if len(group) == 1:
-            yield Segment(label, _share(group), steps, before, path=group[0])
+            yield Segment(this.number, this.share, steps, before, path=group[0])
             continue
         ways = [list(way) for _, way in itertools.groupby(group, key=lambda path: id(path.steps[end]))]
-        labels = [f"{label}.{n}" if label else str(n) for n in range(1, len(ways) + 1)]
-        choices = tuple(Choice(name, _share(way), way[0].steps[end]) for name, way in zip(labels, ways, strict=True))
-        yield Segment(label, _share(group), steps, before, choices=choices)
-        waiting.extend((name, way, end) for name, way in reversed(list(zip(labels, ways, strict=True))))
+        choices = tuple(_choice(next(numbers), way, end) for way in ways)
+        yield Segment(this.number, this.share, steps, before, choices=choices)
+        waiting.extend((choice, way, end) for choice, way in reversed(list(zip(choices, ways, strict=True))))
+
+
+def _choice(number: int, way: Sequence[Path], at: int) -> Choice:
+    endpoints = {path.outcome.endpoint for path in way}
+    return Choice(number, _share(way), way[0].steps[at], endpoints.pop() if len(endpoints) == 1 else "")
 
 
 def _common(group: Sequence[Path], start: int) -> int:
