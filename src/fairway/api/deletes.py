@@ -9,13 +9,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from fairway.api import metadata, render, status
+from fairway.api import incoming, metadata, render, status
 from fairway.api.answers import Answer, json_answer
 from fairway.api.keys import key_of
 from fairway.api.requests import Options, Request, Target, dry_run_of
 from fairway.api.selection import narrow, select
 from fairway.api.writes import ATTEMPTS, Draft, Writer
-from fairway.objects import codec
 from fairway.objects.kinds import NAMESPACE, POD, REPLICATION_CONTROLLER, SERVICE, Kind
 from fairway.store.base import Conflict, Entry, Store
 
@@ -47,7 +46,7 @@ class DeleteOptions:
 
 def parse_options(options: Options, content_type: str, body: bytes) -> DeleteOptions:
     """The options of a request: its body wins over its query. Raises 400."""
-    given: Object = codec.decode(body, content_type) if body.strip() else {}
+    given: Object = incoming.decode(body, content_type)[0] if body.strip() else {}
     if given.get("kind", "DeleteOptions") != "DeleteOptions":
         raise status.bad_request("the body of a delete must be DeleteOptions")
     preconditions = given.get("preconditions") or {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairway.api import patch, status
+from fairway.api import patch, protobuf, status
 from fairway.api.requests import Request, Target, Validation
 from fairway.objects import admit, codec, convert, schema
 
@@ -25,10 +25,21 @@ class Incoming:
 
 def read_object(request: Request, body: bytes) -> Incoming:
     """The object of a create or update. Raises 400, 413, 415."""
-    target = request.target
-    obj = codec.decode(body, request.content_type)
-    duplicates = codec.duplicates(body) if "json" in request.content_type else []
-    return accept(target, obj, request.options.field_validation, duplicates)
+    obj, faults = decode(body, request.content_type)
+    return accept(request.target, obj, request.options.field_validation, faults)
+
+
+def decode(body: bytes, content_type: str) -> tuple[Object, list[str]]:
+    """The object of a body in any language that is read, and the faults of its text (fields twice or unknown)."""
+    if media_type(content_type) == protobuf.MEDIA_TYPE:
+        return protobuf.decode(body)
+    obj = codec.decode(body, content_type)
+    return obj, codec.duplicates(body) if "json" in content_type else []
+
+
+def media_type(content_type: str) -> str:
+    """A content type without its parameters."""
+    return content_type.split(";")[0].strip().lower()
 
 
 def accept(target: Target, obj: Object, validation: Validation, found: Sequence[str] = ()) -> Incoming:
@@ -51,7 +62,7 @@ def accept(target: Target, obj: Object, validation: Validation, found: Sequence[
 def apply_patch(request: Request, body: bytes, old: Object) -> Incoming:
     """`old` (storage version) with the patch in `body` applied. Raises 400, 415, 422."""
     target = request.target
-    media = request.content_type.split(";")[0].strip().lower()
+    media = media_type(request.content_type)
     if media not in PATCH_TYPES:
         raise status.unsupported_media_type(PATCH_TYPES)
     change = codec.parse(body)

@@ -102,7 +102,7 @@ class Subresources:
 
     async def _bind(self, request: Request, body: bytes) -> Answer:
         """The scheduler's word: this pod runs on that node."""
-        binding = codec.decode(body, request.content_type)
+        binding, _ = incoming.decode(body, request.content_type)
         goal = (binding.get("target") or {}).get("name")
         if not isinstance(goal, str) or not goal:
             raise status.bad_request("target.name: Required value: the node the pod is bound to")
@@ -128,7 +128,7 @@ class Subresources:
 
     async def _evict(self, request: Request, body: bytes) -> Answer:
         """A delete that asks first; as no budgets exist, the answer is always yes."""
-        eviction = codec.decode(body, request.content_type)
+        eviction, _ = incoming.decode(body, request.content_type)
         options = msgspec.json.encode(eviction.get("deleteOptions") or {})
         await self._deleter.end(request.target, parse_options(request.options, "application/json", options))
         return json_answer(status.success(POD, request.target.name, "", 201), 201)
@@ -201,8 +201,8 @@ def _selector(kind: Kind, spec: Object) -> LabelSelector:
 
 def _wanted_scale(request: Request, body: bytes, scale: Object) -> Object:
     if request.verb == "update":
-        return codec.decode(body, request.content_type)
-    media = request.content_type.split(";")[0]
+        return incoming.decode(body, request.content_type)[0]
+    media = incoming.media_type(request.content_type)
     if media not in incoming.PATCH_TYPES:
         raise status.unsupported_media_type(incoming.PATCH_TYPES)
     change = codec.parse(body)
