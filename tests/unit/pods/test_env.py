@@ -179,7 +179,7 @@ def test_resources_in_the_wanted_unit() -> None:
     assert of("limits.cpu", "1m") == "1500"
     assert of("limits.memory", "1Mi") == "2048"  # none set: the node's
     assert of("requests.cpu") == "0"
-    with pytest.raises(ConfigProblem, match="limits.NAME"):
+    with pytest.raises(ConfigProblem, match=r"limits\.NAME"):
         of("cpu")
 
 

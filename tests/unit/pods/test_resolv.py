@@ -12,6 +12,7 @@ from fairway.pods.resolv import Resolver
 from fairway.pods.view import Pod
 
 NODE = Resolver(("9.9.9.9",), ("corp.example",), ("timeout:2",))
+NOTHING = Resolver()
 CLUSTER = ("10.96.0.10",)
 
 
@@ -19,7 +20,7 @@ def pod(**spec: Any) -> Pod:
     return msgspec.convert({"metadata": {"name": "web-1", "namespace": "shop"}, "spec": spec}, Pod)
 
 
-def text(of: Pod, node: Resolver = Resolver()) -> str:
+def text(of: Pod, node: Resolver = NOTHING) -> str:
     return resolv.resolver(of, node, CLUSTER, "cluster.local").text()
 
 
@@ -74,7 +75,8 @@ def test_limits_of_the_resolver_hold() -> None:
 
 
 def test_resolv_conf_is_read_as_the_resolver_reads_it() -> None:
-    said = "# x\nnameserver 9.9.9.9 # quad\ndomain a.example\nsearch b.example c.example\noptions ndots:2\noptions rotate\n"
+    said = "# x\nnameserver 9.9.9.9 # quad\ndomain a.example\nsearch b.example c.example\noptions ndots:2\n"
+    said += "options rotate\n"
     assert resolv.parse(said) == Resolver(("9.9.9.9",), ("b.example", "c.example"), ("ndots:2", "rotate"))
     assert resolv.parse(NODE.text()) == NODE
 
