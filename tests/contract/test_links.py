@@ -265,6 +265,19 @@ def test_a_pod_has_one_device_of_a_name(machine: Machine) -> None:
     assert "veth2" not in machine.has()
 
 
+def test_a_device_that_was_switched_off_is_switched_on_by_the_next_apply(machine: Machine) -> None:
+    machine.node.apply(OVERLAY)
+    machine.node.switch("cni0", on=False)
+    machine.node.apply(OVERLAY, OVERLAY)
+    assert machine.wants(Route(ip_network("10.244.0.0/24"), "cni0", source=ip_address("10.244.0.1")))
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_only_what_is_there_can_be_switched(machine: Machine, on: bool) -> None:
+    with pytest.raises(KernelError, match=f"cannot set no-such {'up' if on else 'down'}: No such device"):
+        machine.node.switch("no-such", on)
+
+
 def test_interfaces_carry_their_prefix_lengths(machine: Machine) -> None:
     (eth0,) = machine.node.interfaces()
     assert (eth0.name, eth0.addresses) == ("eth0", (ip_interface("10.0.0.11/24"),))

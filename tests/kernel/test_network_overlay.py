@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import socket
-import struct
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ import pytest
 
 from fairway.kernel.base import Bridge, LinkState, Veth
 from fairway.kernel.linux import links as linux_links
-from fairway.kernel.linux import netlink, netns, rtnetlink, sysctl
+from fairway.kernel.linux import netns, rtnetlink, sysctl
 from fairway.kernel.linux.links import LinuxLinks
 from fairway.kernel.linux.netfilter import LinuxNetfilter
 from fairway.kernel.linux.netlink import ROUTE, Netlink, NetlinkError, Request
@@ -352,11 +351,11 @@ def test_a_carrier_that_comes_late_is_waited_for_by_its_notice(cluster: Cluster)
     links = cluster.links["node-b"]
     links.add_veth(Veth("veth-late", "late", path))
     try:
-        with Netlink(ROUTE, path) as far, netns.entered(cluster.paths["node-b"]), Netlink(ROUTE) as near:
-            down = struct.pack("=BxHiII", 0, 0, 0, 0, 1) + netlink.text(3, "late")
-            far.perform([Request(rtnetlink.NEW_LINK, 0, down, "set late down")])
+        far = LinuxLinks(path)
+        far.switch("late", on=False)
+        with netns.entered(cluster.paths["node-b"]), Netlink(ROUTE) as near:
             assert not rtnetlink.read_link(near.ask(rtnetlink.get_link("veth-late")).body).carries
-            later = threading.Timer(0.05, far.perform, [[rtnetlink.set_link("late", "set late up")]])
+            later = threading.Timer(0.05, far.switch, ("late", True))
             later.start()
             linux_links._await_carrier(near, "veth-late")
             assert rtnetlink.read_link(near.ask(rtnetlink.get_link("veth-late")).body).carries

@@ -188,6 +188,9 @@ class Links(Protocol):
     def delete_link(self, name: str) -> None:
         """Delete a device; one that is not there is no error."""
 
+    def switch(self, name: str, on: bool) -> None:
+        """Set a device up or down, as a cable is put in or taken out. Raises KernelError when there is none."""
+
     def interfaces(self) -> Sequence[Interface]:
         """Devices with their addresses, without `lo` and without link-local IPv6 addresses."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 import struct
 
@@ -34,6 +35,16 @@ def test_what_is_written_is_read(pairs: list[tuple[int, bytes]]) -> None:
 def test_any_bytes_can_be_read(data: bytes) -> None:
     for _, payload in netlink.attribute_list(data):
         assert payload in data
+
+
+@given(st.ip_addresses())
+def test_addresses_are_spelled_in_one_way(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    assert netlink.read_address(address.packed) == str(address)
+
+
+def test_an_address_within_an_address_is_spelled_that_way_too() -> None:
+    packed = ipaddress.ip_address("::ffff:10.0.0.1").packed
+    assert netlink.read_address(packed) == str(ipaddress.ip_address(packed)) == "::ffff:a00:1"
 
 
 def test_a_message_carries_its_length_and_flags() -> None:

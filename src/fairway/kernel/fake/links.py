@@ -50,6 +50,7 @@ class _Link:
     master: str = ""
     hairpin: bool = False
     mtu: int = 1500
+    up: bool = True
     peer: tuple[FakeLinks, str] | None = None
 
 
@@ -132,6 +133,12 @@ class FakeLinks:
             far, peer = link.peer
             far._forget(peer)
 
+    def switch(self, name: str, on: bool) -> None:
+        """See `kernel.base.Links.switch`."""
+        if name not in self._links:
+            raise KernelError(f"cannot set {name} {'up' if on else 'down'}: No such device (ENODEV)")
+        self._links[name].up = on
+
     def interfaces(self) -> Sequence[Interface]:
         """See `kernel.base.Links.interfaces`."""
         return [
@@ -158,7 +165,8 @@ class FakeLinks:
         )
 
     def _observe(self) -> Observed:
-        return Observed({name: link.kind for name, link in self._links.items()}, frozenset(), self.state())
+        down = frozenset(name for name, link in self._links.items() if not link.up)
+        return Observed({name: link.kind for name, link in self._links.items()}, down, self.state())
 
     def _change(self, steps: Sequence[EntryStep]) -> None:
         for verb, entry in steps:
@@ -206,7 +214,7 @@ class FakeLinks:
 
     def _settle(self, veth: Veth) -> None:
         link = self._links[veth.name]
-        wanted = replace(link, master=veth.master, hairpin=veth.hairpin and bool(veth.master), mtu=veth.mtu)
+        wanted = replace(link, master=veth.master, hairpin=veth.hairpin and bool(veth.master), mtu=veth.mtu, up=True)
         if link != wanted:
             self._links[veth.name] = wanted
             self.changes += 1

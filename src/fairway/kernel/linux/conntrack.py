@@ -18,6 +18,7 @@ from fairway.kernel.linux.netlink import (
     be16,
     be32,
     nested,
+    read_address,
     u8,
     u32,
 )
@@ -126,8 +127,7 @@ def _read_tuple(data: bytes, family: int) -> _TUPLE:
     if len(data) == layout.size:
         ip, at, source, to, destination, proto, kind, number, one, source_port, other, port = layout.unpack(data)
         if (ip, at, to, proto, kind, one, other) == headers:
-            ntop = socket.inet_ntop
-            return ntop(family, source), _port(source_port), ntop(family, destination), _port(port), number
+            return read_address(source), _port(source_port), read_address(destination), _port(port), number
     return _read_any_tuple(data, family)
 
 
@@ -144,8 +144,7 @@ def _read_any_tuple(data: bytes, family: int) -> _TUPLE:
     else:
         kind, code = proto.get(identifier + 1, b"\0")[0], proto.get(identifier + 2, b"\0")[0]
         ports = _port(proto.get(identifier)), kind * 256 + code
-    ends = socket.inet_ntop(family, ip[source]), socket.inet_ntop(family, ip[source + 1])
-    return ends[0], ports[0], ends[1], ports[1], number
+    return read_address(ip[source]), ports[0], read_address(ip[source + 1]), ports[1], number
 
 
 def _layout(family: int) -> tuple[struct.Struct, tuple[int, ...]]:

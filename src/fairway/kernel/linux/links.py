@@ -83,6 +83,12 @@ class LinuxLinks:
                 if error and error.number != errno.ENODEV:
                     raise error
 
+    def switch(self, name: str, on: bool) -> None:
+        """See `kernel.base.Links.switch`."""
+        change = rtnetlink.set_link(name, f"set {name} up") if on else rtnetlink.set_down(name)
+        with self._inside(), Netlink(ROUTE) as kernel:
+            kernel.perform([change])
+
     def interfaces(self) -> Sequence[Interface]:
         """See `kernel.base.Links.interfaces`."""
         with self._inside(), Netlink(ROUTE) as kernel:

@@ -7,6 +7,7 @@ numbers are in host byte order except where a subsystem wants network order (`be
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import select
 import socket
@@ -131,6 +132,15 @@ def read_text(payload: bytes) -> str:
 def read_u32(payload: bytes | None) -> int:
     """A host-order number, 0 for an attribute that is not there."""
     return int.from_bytes(payload, sys.byteorder) if payload else 0
+
+
+def read_address(packed: bytes) -> str:
+    """An IP address as the rest of Fairway spells it (`ipaddress`): inet_ntop writes `::ffff:10.0.0.1` where that
+    says `::ffff:a00:1`."""
+    if len(packed) == 4:
+        return socket.inet_ntop(socket.AF_INET, packed)
+    spelled = socket.inet_ntop(socket.AF_INET6, packed)
+    return str(ipaddress.IPv6Address(packed)) if "." in spelled else spelled
 
 
 def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:

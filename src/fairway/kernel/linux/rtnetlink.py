@@ -150,7 +150,7 @@ def read_vxlan(link: LinkInfo, device: str) -> Vxlan:
         link.name,
         read_u32(settings.get(_VXLAN_ID)),
         device,
-        _address(local),
+        netlink.read_address(local),
         link.mac,
         int.from_bytes(settings.get(_VXLAN_PORT, b""), "big"),
         link.mtu,
@@ -227,6 +227,12 @@ def set_link(
     return Request(NEW_LINK, 0, body, what)
 
 
+def set_down(name: str) -> Request:
+    """Set a device down; the routes over it go."""
+    body = _LINK.pack(0, 0, 0, 0, _IFF_UP) + netlink.text(_IFLA_IFNAME, name)
+    return Request(NEW_LINK, 0, body, f"set {name} down")
+
+
 def set_hairpin(name: str, on: bool) -> Request:
     """Whether a bridge may send a frame back through the port it came by."""
     data = nested(_INFO_SLAVE_DATA, u8(_BRPORT_HAIRPIN, on))
@@ -247,7 +253,7 @@ def list_addresses(index: int = 0) -> Request:
 def read_address(body: bytes) -> AddressInfo:
     _, prefix, _, _, index = _ADDRESS.unpack_from(body)
     found = attributes(body, _ADDRESS.size)
-    return AddressInfo(index, _address(found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]), prefix)
+    return AddressInfo(index, netlink.read_address(found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]), prefix)
 
 
 def change_address(kind: int, entry: DeviceAddress, index: int, what: str) -> Request:
@@ -279,8 +285,8 @@ def read_routes(body: bytes) -> list[RouteInfo]:
     if kind != _UNICAST or read_u32(found.get(_RTA_TABLE)) != _TABLE_MAIN:
         return []
     any_address = "0.0.0.0" if family == socket.AF_INET else "::"
-    destination = f"{_address(found[_RTA_DST]) if _RTA_DST in found else any_address}/{prefix}"
-    source = _address(found[_RTA_PREFSRC]) if _RTA_PREFSRC in found else ""
+    destination = f"{netlink.read_address(found[_RTA_DST]) if _RTA_DST in found else any_address}/{prefix}"
+    source = netlink.read_address(found[_RTA_PREFSRC]) if _RTA_PREFSRC in found else ""
     metric = read_u32(found.get(_RTA_PRIORITY))
     hops = (
         _next_hops(found[_RTA_MULTIPATH])
@@ -310,8 +316,8 @@ def _next_hops(data: bytes) -> list[tuple[int, int, dict[int, bytes]]]:
 def _via(found: dict[int, bytes]) -> str:
     """A gateway of the route's own family, or of the other one (RTA_VIA: two bytes of family, then the address)."""
     if _RTA_GATEWAY in found:
-        return _address(found[_RTA_GATEWAY])
-    return _address(found[_RTA_VIA][2:]) if _RTA_VIA in found else ""
+        return netlink.read_address(found[_RTA_GATEWAY])
+    return netlink.read_address(found[_RTA_VIA][2:]) if _RTA_VIA in found else ""
 
 
 def change_route(kind: int, entry: DeviceRoute, index: int, what: str) -> Request:
@@ -347,7 +353,7 @@ def read_neighbour(body: bytes, device: str) -> Neighbour | ForwardingEntry | No
     found = attributes(body, _NEIGHBOUR.size)
     if not state & _NUD_PERMANENT or _NDA_DST not in found or _NDA_LLADDR not in found:
         return None
-    mac, address = found[_NDA_LLADDR].hex(":"), _address(found[_NDA_DST])
+    mac, address = found[_NDA_LLADDR].hex(":"), netlink.read_address(found[_NDA_DST])
     if family == AF_BRIDGE:
         return ForwardingEntry(device, mac, address) if flags & _NTF_SELF else None
     return Neighbour(device, address, mac)
@@ -405,10 +411,6 @@ def _link(name: str, *, up: bool = True) -> bytes:
 
 def _packed(address: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
-
-
-def _address(packed: bytes) -> str:
-    return socket.inet_ntop(_family(packed), packed)
 
 
 def _family(packed: bytes) -> int:
