@@ -52,7 +52,7 @@ SIDECAR_UP = status(RUNNING, "s", ready=True, started=True)
         (pod("Running", A_UP), "Running", "1/1"),
         (pod("Running", status(RUNNING)), "Running", "0/1"),
         (pod("Running", status(waiting("CrashLoopBackOff")), B_UP), "CrashLoopBackOff", "1/2"),
-        (pod("Running", status(waiting("ImagePullBackOff")), status(ended(1, "Error"), "b")), "ImagePullBackOff", "0/2"),
+        (pod("Running", status(waiting("ImagePullBackOff")), B_UP), "ImagePullBackOff", "1/2"),
         (pod("Succeeded", A_DONE), "Completed", "0/1"),
         (pod("Failed", status(ended(1, "Error"))), "Error", "0/1"),
         (pod("Failed", status(ended(137, "OOMKilled"))), "OOMKilled", "0/1"),
