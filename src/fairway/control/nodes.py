@@ -47,6 +47,12 @@ def heartbeat(node: Object, lease: Object | None) -> tuple[str, str]:
     return renewed, by_node
 
 
+def is_news(beat: tuple[str, str], known: tuple[str, str]) -> bool:
+    """Whether `beat` is a sign of life after `known`. A sign that vanished is none: our own verdict takes the node's
+    heartbeat off its conditions."""
+    return any(now and now != before for now, before in zip(beat, known, strict=True))
+
+
 def plan(node: Object, members: Iterable[Object], silence: float, patience: Patience, now: float) -> Plan:
     """The next writes for a node that has been silent for `silence` seconds and has the pods `members` bound to it."""
     silent = silence >= patience.grace

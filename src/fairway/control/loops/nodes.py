@@ -63,7 +63,7 @@ class Lifecycle:
         if seen is None:
             unknown = (pods.condition(node, "Ready") or {}).get("status") == "Unknown"
             seen = self._heard[name] = (beat, now - self._patience.grace if unknown else now)
-        elif seen[0] != beat:
+        elif nodes.is_news(beat, seen[0]):
             seen = self._heard[name] = (beat, now)
         return now - seen[1]
 
