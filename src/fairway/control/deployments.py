@@ -6,7 +6,7 @@ Each plan is one step from the state as it is; what it writes brings the next st
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fairway.client.base import Object
@@ -186,6 +186,7 @@ def numbers(replica_set: Object) -> Set:
         int(replica_set["spec"].get("replicas", 1)),
         int(status.get("replicas", 0)),
         int(status.get("availableReplicas", 0)),
+        int(status.get("observedGeneration", 0)) >= int(replica_set["metadata"].get("generation", 0)),
     )
 
 
@@ -212,7 +213,7 @@ def _wanted(rollout: Rollout) -> list[Set]:
         return []
     if rollout.recreates:
         return _recreated(rollout, new, old, limit)
-    grown = Set(new.name, grow(new, old, limit), new.reported, new.available)
+    grown = _asked(new, grow(new, old, limit))
     if grown.asked != new.asked:
         return [grown]
     return shrink(new, active, limit)
@@ -251,7 +252,7 @@ def _recreated(rollout: Rollout, new: Set, old: Sequence[Set], limit: Limits) ->
 
 
 def _asked(each: Set, count: int) -> Set:
-    return Set(each.name, count, each.reported, each.available)
+    return replace(each, asked=count)
 
 
 def _number(replica_set: Object, annotation: str) -> int:
@@ -300,6 +301,5 @@ def _forget_history(rollout: Rollout) -> list[Write]:
 
 
 def _is_idle(replica_set: Object) -> bool:
-    status = replica_set.get("status", {})
-    current = status.get("observedGeneration", 0) >= replica_set["metadata"].get("generation", 0)
-    return current and not numbers(replica_set).most
+    found = numbers(replica_set)
+    return found.settled and not found.most

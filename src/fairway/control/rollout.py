@@ -1,9 +1,9 @@
 """The arithmetic of a rolling update: how far each ReplicaSet may be scaled now. Pure numbers.
 
 `maxSurge` bounds how many pods there may be above the wanted number, `maxUnavailable` how many may be missing. Both
-are kept at every moment, not only in the end, although ReplicaSets act and report late: a ReplicaSet counts with the
-larger of what it is asked to have and what it says it has when room for new pods is sought, and its available pods
-with the smaller of what it says and what it is asked to keep when pods are taken away.
+are kept at every moment, not only in the end, although ReplicaSets act and report late. What a ReplicaSet says counts
+for no more than it is sure of: pods it still has although it shall have fewer take up room, pods it shall give up are
+no longer available, and one that has not yet reported on what it was last asked for is waited for.
 """
 
 from __future__ import annotations
@@ -14,22 +14,29 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """A ReplicaSet in numbers: replicas asked for, pods it reports, available ones among them."""
+    """A ReplicaSet in numbers: replicas asked for, pods it reports, available ones among them. `settled` says that the
+    report was made in knowledge of what is asked."""
 
     name: str
     asked: int
     reported: int = 0
     available: int = 0
+    settled: bool = True
 
     @property
     def most(self) -> int:
-        """No more pods than these exist."""
+        """No more pods than these exist, if it is settled."""
         return max(self.asked, self.reported)
 
     @property
     def surely_available(self) -> int:
         """So many stay available while it goes to what it is asked for."""
-        return min(self.available, self.asked)
+        return min(self.available, self.asked) if self.settled else 0
+
+    @property
+    def broken(self) -> int:
+        """So many are surely missed by nobody."""
+        return self.asked - self.surely_available if self.settled else 0
 
 
 def bound(value: int | str, replicas: int, *, up: bool) -> int:
@@ -69,6 +76,8 @@ def grow(new: Set, old: Sequence[Set], limit: Limits) -> int:
     """The new set's next replica count: as near to the wanted number as the surge allows."""
     if new.asked >= limit.replicas:
         return limit.replicas
+    if not all(each.settled for each in old):
+        return new.asked
     room = limit.most - sum(each.most for each in (new, *old))
     return new.asked + max(0, min(room, limit.replicas - new.asked))
 
@@ -77,10 +86,10 @@ def shrink(new: Set, old: Sequence[Set], limit: Limits) -> list[Set]:
     """The old sets (oldest first) after taking away what may go now: first pods that are not available anyway, then
     available ones as far as enough others are."""
     total = sum(each.asked for each in (new, *old))
-    spare = total - limit.least_available - max(new.asked - new.available, 0)
+    spare = total - limit.least_available - (new.asked - new.surely_available)
     left, result = max(spare, 0), []
     for each in old:
-        broken = min(each.asked - each.surely_available, left)
+        broken = min(each.broken, left)
         left -= broken
         result.append(replace(each, asked=each.asked - broken))
     available = sum(each.surely_available for each in (new, *result))
