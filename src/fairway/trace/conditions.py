@@ -211,5 +211,6 @@ def _addrtype(match: AddrType, state: State, scene: Scene) -> Truth:
 def _connection(state: State) -> frozenset[str]:
     if not state.tracked:
         return frozenset({"UNTRACKED"})
-    translated = {"SNAT": state.source_translated, "DNAT": state.destination_translated}
-    return frozenset({"NEW", *(name for name, is_so in translated.items() if is_so)})
+    if not state.connected:
+        return frozenset({"INVALID"})  # what xt_conntrack says of a packet without a connection: in raw, all of them
+    return state.status | {"NEW"}

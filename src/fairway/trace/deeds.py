@@ -81,7 +81,7 @@ def _mark(target: SetMark | CopyMark, state: State) -> Deed:
 
 def _translate(target: Translate | Masquerade | Redirect, state: State, hook: Hook, node: Node) -> Deed:
     if isinstance(target, Masquerade):
-        return _masquerade(state, node)
+        return _masquerade(target, state, node)
     if isinstance(target, Redirect):
         return _redirect(target, state, hook, node)
     addresses, ports = target.addresses, target.ports
@@ -89,25 +89,35 @@ def _translate(target: Translate | Masquerade | Redirect, state: State, hook: Ho
         return Deed(Event.UNKNOWN, state, f"the kernel picks one address of {addresses[0]}-{addresses[1]}")
     address = str(addresses[0]) if addresses else None
     if target.side is Side.SOURCE:
-        return _to_source(state, address or state.source, Event.SNAT)
+        return _to_source(state, address or state.source, Event.SNAT, new_port=ports is not None)
     if ports is not None and ports[0] != ports[1]:
         return Deed(Event.UNKNOWN, state, f"the kernel picks one port of {ports[0]}-{ports[1]}")
     return _to_destination(state, address or state.destination, ports[0] if ports else state.destination_port)
 
 
 def _to_destination(state: State, address: str, port: int) -> Deed:
-    after = replace(state, destination=address, destination_port=port, destination_translated=True)
+    changed = (address, port) != (state.destination, state.destination_port)
+    after = replace(
+        state,
+        destination=address,
+        destination_port=port,
+        destination_translated=True,
+        status=state.status | {"DNAT"} if changed else state.status,
+    )
     return Deed(Event.DNAT, after, host_port(address, port))
 
 
-def _to_source(state: State, address: str, event: Event) -> Deed:
-    after = replace(state, source=address, source_translated=True)
+def _to_source(state: State, address: str, event: Event, new_port: bool = False) -> Deed:
+    changed = new_port or address != state.source
+    status = state.status | {"SNAT"} if changed else state.status
+    after = replace(state, source=address, source_translated=True, status=status)
     return Deed(event, after, address or f"the address of {state.out_device or 'the outgoing device'}, not known here")
 
 
-def _masquerade(state: State, node: Node) -> Deed:
+def _masquerade(target: Masquerade, state: State, node: Node) -> Deed:
     next_hop = type(state.destination_address)(state.via or state.destination)
-    return _to_source(state, masquerade_address(node, state.out_device, next_hop), Event.MASQUERADE)
+    address = masquerade_address(node, state.out_device, next_hop)
+    return _to_source(state, address, Event.MASQUERADE, new_port=target.random_fully or target.ports is not None)
 
 
 def _redirect(target: Redirect, state: State, hook: Hook, node: Node) -> Deed:

@@ -69,8 +69,10 @@ class State:
     """The packet at one point of its way, with what the kernel remembers of its connection.
 
     `destination_settled` and `source_settled` say that nat tables have had their one look at this connection for
-    that end, whether they translated it or not. `seen` holds (list, address) pairs that `-m recent --set` wrote on
-    this packet's way.
+    that end, whether they translated it or not. `connected` says that connection tracking has seen the packet, which
+    comes after the raw table; `tracked` False, that it was told not to look. `seen` holds (list, address) pairs that
+    `-m recent --set` wrote on this packet's way. `status` is what `--ctstate SNAT` and `DNAT` look at: which ends
+    really differ now, as a translation to the same address and port is none to the kernel.
     """
 
     source: str
@@ -84,10 +86,12 @@ class State:
     mark: int = 0
     connection_mark: int = 0
     tracked: bool = True
+    connected: bool = False
     source_translated: bool = False
     destination_translated: bool = False
     source_settled: bool = False
     destination_settled: bool = False
+    status: frozenset[str] = frozenset()
     seen: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod

@@ -66,6 +66,7 @@ class _Walk:
         branches = [self._route(branch)]
         for table in TABLES[Hook.OUTPUT]:
             branches = _each(branches, partial(self._output, table))
+        branches = _each(branches, lambda b: [self._aim(b)])
         branches = self._hook(Hook.POSTROUTING, branches)
         return _each(branches, self._send)
 
@@ -76,6 +77,8 @@ class _Walk:
         return left
 
     def _table(self, hook: Hook, table: str, branch: Branch) -> list[Branch]:
+        if table == "raw":
+            return [_connect(b) for b in self.tables.run(hook, table, branch)]
         if table != "nat":
             return self.tables.run(hook, table, branch)
         state = branch.state
@@ -86,11 +89,22 @@ class _Walk:
         return [_settle(b, destination) for b in self.tables.run(hook, table, branch)]
 
     def _output(self, table: str, branch: Branch) -> list[Branch]:
-        """One table of OUTPUT, and the second routing decision where it changed the destination or the mark."""
+        """One table of OUTPUT, and the second routing decision where it changed the destination or the mark. Rules of
+        OUTPUT's later tables still see the device of the first decision (nf_hook_state is filled in once per hook)."""
         found = self._table(Hook.OUTPUT, table, branch)
         if table not in REROUTING:
             return found
-        return _each(found, lambda b: [self._route(b) if _routes_anew(branch.state, b.state) else b])
+        return _each(found, lambda b: [self._reroute(b) if _routes_anew(branch.state, b.state) else b])
+
+    def _reroute(self, branch: Branch) -> Branch:
+        routed = self._route(branch)
+        first = replace(routed.state, out_device=branch.state.out_device, via=branch.state.via)
+        return routed if routed.ended else replace(routed, state=first)
+
+    def _aim(self, branch: Branch) -> Branch:
+        """OUTPUT is done: the packet takes the way of its last routing decision."""
+        found = decide(self.node, branch.state.destination_address)
+        return replace(branch, state=replace(branch.state, out_device=found.device, via=found.via))
 
     def _route(self, branch: Branch) -> Branch:
         """Decide the way; ends the branch when there is none, or when the kernel refuses the addresses."""
@@ -129,6 +143,11 @@ class _Walk:
 def _each(branches: Iterable[Branch], onward: Callable[[Branch], list[Branch]]) -> list[Branch]:
     """Take every branch that is still under way one stage on."""
     return [after for branch in branches for after in ([branch] if branch.ended else onward(branch))]
+
+
+def _connect(branch: Branch) -> Branch:
+    """Connection tracking: right after raw, before anything else (NF_IP_PRI_CONNTRACK)."""
+    return replace(branch, state=replace(branch.state, connected=True))
 
 
 def _settle(branch: Branch, destination: bool) -> Branch:

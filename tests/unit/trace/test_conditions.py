@@ -24,6 +24,7 @@ PACKET = State(
     out_device="eth0",
     mark=0x4001,
     connection_mark=0x7,
+    connected=True,
 )
 FORWARD = Scene(Hook.FORWARD, NODE)
 
@@ -105,7 +106,7 @@ def test_local_at_a_node_whose_addresses_are_not_known() -> None:
 
 
 def test_a_translated_connection() -> None:
-    translated = replace(PACKET, destination_translated=True)
+    translated = replace(PACKET, status=frozenset({"DNAT"}))
     assert holds(understand("-m conntrack --ctstate DNAT").matches[0], translated, FORWARD) is True
     assert holds(understand("-m conntrack --ctstate SNAT").matches[0], translated, FORWARD) is False
 

@@ -109,12 +109,19 @@ def test_a_packet_that_is_translated_is_routed_by_its_new_destination() -> None:
 def test_a_process_s_packet_is_routed_twice_when_output_translates_it() -> None:
     text = rules(
         nat=["-A OUTPUT -d 10.96.0.1/32 -j DNAT --to-destination 10.244.0.9"],
-        filter=["-A OUTPUT -o eth0 -j DROP", "-A OUTPUT -o cni0 -j ACCEPT"],
+        filter=["-A OUTPUT -o cni0 -j DROP", "-A OUTPUT -o eth0 -j LOG"],
+        mangle=["-A POSTROUTING -o cni0 -j LOG"],
     )
 
     found = send(text, PROCESS, "10.96.0.1")
 
-    assert way(found) == ["routing route", "nat OUTPUT 1 dnat", "routing route", "filter OUTPUT 2 accept"]
+    assert way(found) == [
+        "routing route",
+        "nat OUTPUT 1 dnat",
+        "routing route",
+        "filter OUTPUT 2 counted",  # the rest of OUTPUT still sees the first decision's device
+        "mangle POSTROUTING 1 counted",
+    ]
 
 
 def test_a_mark_made_in_one_table_is_seen_in_the_next() -> None:
@@ -175,6 +182,24 @@ def test_redirect_leads_to_the_node_itself(sender: tuple[str, str], endpoint: st
 def test_an_untracked_packet_never_meets_nat() -> None:
     text = rules(raw=["-A PREROUTING -j NOTRACK"], nat=["-A PREROUTING -j DNAT --to-destination 10.244.0.9"])
     assert send(text, CLIENT, "10.244.0.7").outcomes() == {UNTRANSLATED: ONE}
+
+
+def test_a_translation_to_the_same_place_is_none_to_the_kernel() -> None:
+    text = rules(
+        nat=["-A PREROUTING -j DNAT --to-destination 10.244.0.7:80"],
+        filter=["-A FORWARD -m conntrack --ctstate DNAT -j DROP"],
+    )
+    assert send(text, CLIENT, "10.244.0.8").outcomes() == {DROPPED: ONE}
+    assert send(text, CLIENT, "10.244.0.7").outcomes() == {Outcome(Verdict.ENDPOINT, "10.244.0.7:80"): ONE}
+
+
+def test_before_tracking_the_raw_table_knows_no_connection() -> None:
+    text = rules(
+        raw=["-A PREROUTING -m conntrack --ctstate NEW -j DROP", "-A PREROUTING -m conntrack --ctstate INVALID"],
+        filter=["-A FORWARD -m conntrack --ctstate NEW -j REJECT"],
+    )
+    found = send(text, CLIENT, "10.244.0.7")
+    assert way(found) == ["raw PREROUTING 2 counted", "routing route", "filter FORWARD 1 reject"]
 
 
 def test_nat_asks_no_further_rule_once_it_has_translated() -> None:
