@@ -29,7 +29,7 @@ from fairway.pods.records import PodRecord, connect, pod_dirs
 from fairway.pods.view import Container, Metadata, Pod, PodSpec, Service, decode_pod, decode_service
 from fairway.pods.worker import Ground, Worker
 
-RULES_SECONDS = 30.0  # how often flushed masquerade rules are looked for
+LOOK_SECONDS = 30.0  # how often links and masquerade rules are looked after
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Agent:
         self._spawn("presence", self._presence.run())
         self._spawn("events", self._ground.recorder.run())
         self._spawn("network", self._keep_network())
-        self._spawn("rules", self._keep_rules())
+        self._spawn("look after network", self._look_after_network())
         self._spawn("follow nodes", follow(self._client, NODE, self._nodes, on_change=self._on_nodes))
         services = follow(self._client, SERVICE, self._services, on_synced=self._services_synced.set)
         self._spawn("follow services", services)
@@ -156,14 +156,14 @@ class Agent:
             for worker in self.workers.values():
                 worker.kick()
 
-    async def _keep_rules(self) -> None:
-        """Notice that masquerade rules were flushed: the kernel tells nobody, so this one looks."""
+    async def _look_after_network(self) -> None:
+        """Notice that links or masquerade rules were removed: the kernel tells nobody, so this one looks."""
         while True:
-            await asyncio.sleep(RULES_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
             try:
-                await self._network.restore_rules()
+                await self._network.restore()
             except KernelError as error:
-                _log.error("masquerade of node %s: %s", self.config.node_name, error)
+                _log.error("network of node %s: %s", self.config.node_name, error)
 
     # - the node's pods
 

@@ -118,9 +118,11 @@ class PodNetwork:
                 if text:
                     self._netfilter.restore(family, text)
 
-    async def restore_rules(self) -> None:
-        """Put back masquerade rules that someone flushed."""
-        if self._ranges:
+    async def restore(self) -> None:
+        """Put back what someone removed of links and masquerade rules; with everything in place it changes nothing."""
+        applied = self._applied
+        if self.ready.is_set() and applied is not None:
+            await self._call(lambda: self._links.apply(applied, applied))
             await self._call(lambda: self._masquerade(self._ranges))
 
     def allocate(self, uid: str) -> tuple[str, ...]:

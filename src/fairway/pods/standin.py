@@ -241,6 +241,8 @@ def say(line: str) -> None:
 
 def main(argv: list[str]) -> int:
     """Listen and serve; see the module's text for the arguments."""
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: signal.setitimer(signal.ITIMER_REAL, LINGER))
     names = dict(zip(argv[1:5:2], argv[2:5:2], strict=True))
     server = StandIn(names["--pod"], names["--node"])
     say(f"stand-in server of pod {server.pod}: this image is not in the node's table of programs")
@@ -253,8 +255,6 @@ def main(argv: list[str]) -> int:
             say(f"cannot listen on {port}/{protocol}: {error.strerror}")
             if not word.endswith("?"):
                 return 1
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-    signal.signal(signal.SIGTERM, lambda *_: signal.setitimer(signal.ITIMER_REAL, LINGER))
     server.serve()
     return 0
 

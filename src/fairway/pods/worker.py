@@ -15,7 +15,7 @@ from fairway.kernel.base import KernelError
 from fairway.objects.kinds import POD
 from fairway.pods import lifecycle, status
 from fairway.pods.config import AgentConfig
-from fairway.pods.errors import ConfigProblem, PodError, SandboxProblem
+from fairway.pods.errors import ConfigProblem, NetworkProblem, PodError, SandboxProblem
 from fairway.pods.events import EventType, Recorder
 from fairway.pods.launch import Launcher
 from fairway.pods.lifecycle import EndSandbox, Facts, Forget, MakeSandbox, Run, Start, Stop
@@ -58,6 +58,7 @@ class Worker:
         self._ground = ground
         self._gone = gone
         self._done = False
+        self._adopted = False
         self._event = asyncio.Event()
         self._sandbox: Sandbox | None = None
         self._addresses: tuple[str, ...] = ()
@@ -90,7 +91,6 @@ class Worker:
     async def run(self) -> None:
         """Work until the pod's end."""
         try:
-            await self._adopt()
             while not self._done:
                 self._event.clear()
                 wake = await self._turn()
@@ -102,6 +102,9 @@ class Worker:
     async def _turn(self) -> float | None:
         """Do what is to be done now; when to look again at the latest (in the clock's time), None for never."""
         try:
+            if not self._adopted:
+                await self._adopt()
+                self._adopted = True
             while True:
                 await self._notice()
                 facts = self.facts()
@@ -115,9 +118,15 @@ class Worker:
             self._retry = FIRST_RETRY
         except (PodError, KernelError, ApiError, Unreachable, OSError) as error:
             _log.warning("pod %s: %s", self.pod, error)
-            self._retry, delay = min(self._retry * 2, LAST_RETRY), self._retry
-            return self._ground.clock() + delay
+            return self._later()
+        except Exception:  # a fault of ours: it must not cost the node's other pods their agent
+            _log.exception("pod %s", self.pod)
+            return self._later()
         return min((t for t in (plan.wake, *(until for _, until in self._blocked.values())) if t), default=None)
+
+    def _later(self) -> float:
+        self._retry, delay = min(self._retry * 2, LAST_RETRY), self._retry
+        return self._ground.clock() + delay
 
     async def _wait(self, wake: float | None) -> None:
         try:
@@ -158,7 +167,7 @@ class Worker:
             return
         self._records = self.directory.state()
         self._addresses = record.addresses
-        self._sandbox = await Sandbox.find(self.directory, self.kick)
+        self._sandbox = self._sandbox or await Sandbox.find(self.directory, self.kick)
         if self._sandbox is None:
             return
         if record.addresses and not self._gone:
@@ -212,6 +221,8 @@ class Worker:
     async def _make_sandbox(self) -> None:
         pod, network, launcher = self.pod, self._ground.network, self._ground.launcher
         own = not pod.spec.host_network
+        if own and not network.ready.is_set():
+            raise NetworkProblem("waiting for the node's pod range")
         try:
             self._addresses = network.allocate(pod.uid) if own else ()
             record = PodRecord(
