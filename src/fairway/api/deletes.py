@@ -11,8 +11,9 @@ import msgspec
 
 from fairway.api import incoming, metadata, render, status
 from fairway.api.answers import Answer, json_answer
+from fairway.api.bodies import DeleteOptions, Preconditions, read
 from fairway.api.keys import key_of
-from fairway.api.requests import Options, Request, Target, dry_run_of
+from fairway.api.requests import Options, Request, Target
 from fairway.api.selection import narrow, select
 from fairway.api.writes import ATTEMPTS, Draft, Writer
 from fairway.objects.kinds import NAMESPACE, POD, REPLICATION_CONTROLLER, SERVICE, Kind
@@ -34,8 +35,9 @@ _ORPHANING_VERSIONS = frozenset({"extensions/v1beta1", "apps/v1beta1", "apps/v1b
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteOptions:
-    """`DeleteOptions` of the body and the query. `grace_seconds` is -1 and `propagation` "" when not given."""
+class Order:
+    """How to delete: `DeleteOptions` of the body and the query. `grace_seconds` is -1 and `propagation` "" when not
+    given."""
 
     grace_seconds: int = -1
     propagation: Propagation | Literal[""] = ""
@@ -44,24 +46,27 @@ class DeleteOptions:
     dry_run: bool = False
 
 
-def parse_options(options: Options, content_type: str, body: bytes) -> DeleteOptions:
-    """The options of a request: its body wins over its query. Raises 400."""
-    given: Object = incoming.decode(body, content_type)[0] if body.strip() else {}
-    if given.get("kind", "DeleteOptions") != "DeleteOptions":
-        raise status.bad_request("the body of a delete must be DeleteOptions")
-    preconditions = given.get("preconditions") or {}
-    grace = given.get("gracePeriodSeconds")
-    if grace is not None and (not isinstance(grace, int) or grace < 0):
+def read_order(options: Options, content_type: str, body: bytes) -> Order:
+    """The order of a request: its body wins over its query. Raises 400."""
+    given = incoming.decode(body, content_type)[0] if body.strip() else {}
+    return order_of(options, read(given, DeleteOptions))
+
+
+def order_of(options: Options, given: DeleteOptions) -> Order:
+    """The order that delete options and a query make together. Raises 400."""
+    preconditions = given.preconditions or Preconditions()
+    grace = given.gracePeriodSeconds
+    if grace is not None and grace < 0:
         raise status.bad_request("gracePeriodSeconds: must be a whole number, 0 or more")
-    propagation = given.get("propagationPolicy") or options.propagation
-    if not propagation and given.get("orphanDependents") is not None:
-        propagation = "Orphan" if given["orphanDependents"] else "Background"
-    return DeleteOptions(
+    propagation = given.propagationPolicy or _propagation(options.propagation)
+    if not propagation and given.orphanDependents is not None:
+        propagation = "Orphan" if given.orphanDependents else "Background"
+    return Order(
         grace_seconds=options.grace_seconds if grace is None else grace,
-        propagation=_propagation(propagation),
-        uid=str(preconditions.get("uid") or ""),
-        resource_version=str(preconditions.get("resourceVersion") or ""),
-        dry_run=options.dry_run or dry_run_of(given.get("dryRun")),
+        propagation=propagation,
+        uid=preconditions.uid or "",
+        resource_version=preconditions.resourceVersion or "",
+        dry_run=options.dry_run or bool(given.dryRun),
     )
 
 
@@ -74,7 +79,7 @@ def _propagation(text: str) -> Propagation | Literal[""]:
     )
 
 
-def doomed(target: Target, obj: Object, options: DeleteOptions, now: datetime) -> Object | None:
+def doomed(target: Target, obj: Object, options: Order, now: datetime) -> Object | None:
     """The object as it waits for its end, or None when nothing keeps it. `obj` is changed."""
     meta = obj["metadata"]
     _mark_dependents(target, meta, options)
@@ -98,7 +103,7 @@ def doomed(target: Target, obj: Object, options: DeleteOptions, now: datetime) -
     return obj
 
 
-def _grace(kind: Kind, obj: Object, options: DeleteOptions) -> int:
+def _grace(kind: Kind, obj: Object, options: Order) -> int:
     """Seconds a pod gets to end: none if no node runs it or it has ended. Other kinds have no grace."""
     if kind is not POD:
         return 0
@@ -114,7 +119,7 @@ def _grace(kind: Kind, obj: Object, options: DeleteOptions) -> int:
     return asked
 
 
-def _mark_dependents(target: Target, meta: Object, options: DeleteOptions) -> None:
+def _mark_dependents(target: Target, meta: Object, options: Order) -> None:
     """The garbage collector reads its orders from finalizers."""
     policy = options.propagation
     if not policy:
@@ -140,7 +145,7 @@ class Deleter:
 
     async def delete(self, request: Request, body: bytes) -> Answer:
         """One object. Raises 403, 404, 409."""
-        options = parse_options(request.options, request.content_type, body)
+        options = read_order(request.options, request.content_type, body)
         obj = await self.end(request.target, options)
         if request.target.kind in _ANSWER_WITH_OBJECT or obj["metadata"].get("deletionTimestamp"):
             return json_answer(obj)
@@ -148,7 +153,7 @@ class Deleter:
 
     async def delete_collection(self, request: Request, body: bytes) -> Answer:
         """Every selected object, one after the other; those that went meanwhile are no failure."""
-        options = parse_options(request.options, request.content_type, body)
+        options = read_order(request.options, request.content_type, body)
         selection = select(request.target, request.options)
         page = await self._store.range(narrow(request.target, selection))
         chosen = [entry for entry in page.entries if selection.matches(entry)]
@@ -162,7 +167,7 @@ class Deleter:
         pieces = render.list_body(request.target, request.wanted, request.options, chosen, meta, self._now())
         return render.encoded(b"".join(pieces), request.wanted, request.options)
 
-    async def end(self, target: Target, options: DeleteOptions) -> Object:
+    async def end(self, target: Target, options: Order) -> Object:
         """Delete an object or begin its end; the object as it was last seen. Raises as delete does."""
         if target.kind is NAMESPACE and target.name in KEPT_NAMESPACES:
             raise status.forbidden(NAMESPACE, target.name, "this namespace may not be deleted")
@@ -179,7 +184,7 @@ class Deleter:
                 continue
         raise status.conflict(target.kind, target.name, "too many writers at once; please try again")
 
-    async def _end(self, target: Target, entry: Entry, obj: Object, options: DeleteOptions) -> Object:
+    async def _end(self, target: Target, entry: Entry, obj: Object, options: Order) -> Object:
         waiting = doomed(target, render.load(entry.value, entry.modified), options, self._now())
         if options.dry_run:
             return waiting or obj
@@ -202,7 +207,7 @@ def _lost(entry: Entry) -> Object:
     raise Conflict(entry.key, entry)
 
 
-def _hold_preconditions(target: Target, obj: Object, options: DeleteOptions) -> None:
+def _hold_preconditions(target: Target, obj: Object, options: Order) -> None:
     meta = obj["metadata"]
     if options.uid and options.uid != meta["uid"]:
         raise metadata.uid_mismatch(target, options.uid, meta["uid"])

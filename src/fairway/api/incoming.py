@@ -62,28 +62,29 @@ def accept(target: Target, obj: Object, validation: Validation, found: Sequence[
 def apply_patch(request: Request, body: bytes, old: Object) -> Incoming:
     """`old` (storage version) with the patch in `body` applied. Raises 400, 415, 422."""
     target = request.target
-    media = media_type(request.content_type)
+    shown = convert.from_storage(target.kind, old, target.api_version)
+    result = patched(request.content_type, shown, body, strategic=schema.for_kind(target.kind))
+    return accept(target, result, request.options.field_validation)
+
+
+def patched(content_type: str, obj: Object, body: bytes, *, strategic: schema.Type | None) -> Any:
+    """`obj` with a patch of any kind applied; a strategic merge goes by the type `strategic`, without one it is a
+    plain merge. Raises 400, 415, 422."""
+    media = media_type(content_type)
     if media not in PATCH_TYPES:
         raise status.unsupported_media_type(PATCH_TYPES)
     change = codec.parse(body)
-    shown = convert.from_storage(target.kind, old, target.api_version)
+    as_list = media == "application/json-patch+json"
+    if not isinstance(change, list if as_list else dict):
+        raise status.bad_request("a JSON patch is a list of operations, a merge patch is an object")
     try:
-        patched = _patched(media, shown, change, target)
+        if as_list:
+            return patch.json_patch(obj, change)
+        if strategic is not None and media == "application/strategic-merge-patch+json":
+            return patch.strategic_merge(obj, change, strategic)
+        return patch.merge_patch(obj, change)
     except patch.PatchError as error:
         raise status.Failure(422, "Invalid", f"the patch cannot be applied: {error}") from error
-    return accept(target, patched, request.options.field_validation)
-
-
-def _patched(media: str, shown: Object, change: Any, target: Target) -> Any:
-    if media == "application/json-patch+json":
-        if not isinstance(change, list):
-            raise status.bad_request("a JSON patch is a list of operations")
-        return patch.json_patch(shown, change)
-    if not isinstance(change, dict):
-        raise status.bad_request("a merge patch is an object")
-    if media == "application/merge-patch+json":
-        return patch.merge_patch(shown, change)
-    return patch.strategic_merge(shown, change, schema.for_kind(target.kind))
 
 
 def _require_type(target: Target, obj: Any) -> None:

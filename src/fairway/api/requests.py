@@ -197,17 +197,10 @@ def _boolean(values: Mapping[str, str], name: str) -> bool:
     return name in values and values[name].lower() not in ("false", "0")
 
 
-def dry_run_of(values: object) -> bool:
-    """`dryRun` of delete options: absent, or `["All"]`."""
-    if not values:
-        return False
-    if values != ["All"]:
-        raise status.bad_request(f'dryRun: Unsupported value: {values!r}: supported values: "All"')
-    return True
-
-
 def _dry_run(text: str) -> bool:
-    return dry_run_of([text] if text else [])
+    if text not in ("", "All"):
+        raise status.bad_request(f'dryRun: Unsupported value: "{text}": supported values: "All"')
+    return text == "All"
 
 
 def _validation(text: str) -> Validation:

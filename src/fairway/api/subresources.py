@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
-import msgspec
-
-from fairway.api import incoming, metadata, patch, render, status
+from fairway.api import incoming, metadata, render, status
 from fairway.api.answers import Answer, Stream, json_answer
-from fairway.api.deletes import Deleter, parse_options
+from fairway.api.bodies import Binding, DeleteOptions, Eviction, Scale, read
+from fairway.api.deletes import Deleter, order_of
 from fairway.api.keys import key_of
 from fairway.api.requests import Request, Target
 from fairway.api.writes import Chance, Draft, Writer
-from fairway.objects import codec
 from fairway.objects.errors import invalid as invalid_field
 from fairway.objects.kinds import NODE, POD, Kind
 from fairway.objects.selectors import LabelSelector, from_label_selector, from_map
@@ -88,10 +86,8 @@ class Subresources:
 
         def make(old: Object) -> Draft:
             wanted = _wanted_scale(request, body, scale_of(target.kind, old))
-            named = wanted.get("metadata") or {}
-            old["metadata"]["resourceVersion"] = named.get("resourceVersion") or ""
-            if named.get("uid"):
-                old["metadata"]["uid"] = named["uid"]
+            old["metadata"]["resourceVersion"] = wanted.metadata.resourceVersion or ""
+            old["metadata"]["uid"] = wanted.metadata.uid or ""
             old["spec"]["replicas"] = _replicas(target, wanted)
             return Draft(old)
 
@@ -102,12 +98,11 @@ class Subresources:
 
     async def _bind(self, request: Request, body: bytes) -> Answer:
         """The scheduler's word: this pod runs on that node."""
-        binding, _ = incoming.decode(body, request.content_type)
-        goal = (binding.get("target") or {}).get("name")
-        if not isinstance(goal, str) or not goal:
-            raise status.bad_request("target.name: Required value: the node the pod is bound to")
         target = request.target
-        wanted_uid = (binding.get("metadata") or {}).get("uid")
+        binding = read(incoming.decode(body, request.content_type)[0], Binding)
+        goal, wanted_uid = binding.target.name, binding.metadata.uid
+        if not goal:
+            raise status.bad_request("target.name: Required value: the node the pod is bound to")
 
         def make(pod: Object) -> Draft:
             if wanted_uid and wanted_uid != pod["metadata"]["uid"]:
@@ -128,9 +123,9 @@ class Subresources:
 
     async def _evict(self, request: Request, body: bytes) -> Answer:
         """A delete that asks first; as no budgets exist, the answer is always yes."""
-        eviction, _ = incoming.decode(body, request.content_type)
-        options = msgspec.json.encode(eviction.get("deleteOptions") or {})
-        await self._deleter.end(request.target, parse_options(request.options, "application/json", options))
+        eviction = read(incoming.decode(body, request.content_type)[0], Eviction)
+        options = eviction.deleteOptions or DeleteOptions()
+        await self._deleter.end(request.target, order_of(request.options, options))
         return json_answer(status.success(POD, request.target.name, "", 201), 201)
 
     async def _finalize(self, request: Request, body: bytes) -> Answer:
@@ -199,28 +194,18 @@ def _selector(kind: Kind, spec: Object) -> LabelSelector:
     return from_map(spec.get("selector") or {})
 
 
-def _wanted_scale(request: Request, body: bytes, scale: Object) -> Object:
+def _wanted_scale(request: Request, body: bytes, scale: Object) -> Scale:
     if request.verb == "update":
-        return incoming.decode(body, request.content_type)[0]
-    media = incoming.media_type(request.content_type)
-    if media not in incoming.PATCH_TYPES:
-        raise status.unsupported_media_type(incoming.PATCH_TYPES)
-    change = codec.parse(body)
-    try:
-        if media == "application/json-patch+json":
-            return dict(patch.json_patch(scale, change))
-        # A Scale has no lists, so a strategic merge is a plain one.
-        return dict(patch.merge_patch(scale, change))
-    except patch.PatchError as error:
-        raise status.Failure(422, "Invalid", f"the patch cannot be applied: {error}") from error
+        return read(incoming.decode(body, request.content_type)[0], Scale)
+    # A Scale has no lists, so a strategic merge of it is a plain one.
+    return read(incoming.patched(request.content_type, scale, body, strategic=None), Scale)
 
 
-def _replicas(target: Target, scale: Object) -> int:
-    found = (scale.get("spec") or {}).get("replicas", 0)
-    if type(found) is not int or not 0 <= found < 1 << 31:
-        error = invalid_field("spec.replicas", found, "must be greater than or equal to 0")
+def _replicas(target: Target, scale: Scale) -> int:
+    if not 0 <= scale.spec.replicas < 1 << 31:
+        error = invalid_field("spec.replicas", scale.spec.replicas, "must be greater than or equal to 0")
         raise status.invalid(target.kind, target.name, [error])
-    return found
+    return scale.spec.replicas
 
 
 def _set_condition(pod: Object, name: str, now: str) -> None:

@@ -142,7 +142,7 @@ class Writer:
                 metadata.carry(target, draft.obj, old)
                 plan = await self._admitted(target, draft.obj, old)
             try:
-                return await self._put(key, entry, draft.obj, plan, dry_run), draft.warnings
+                return await self._put(entry, draft.obj, old, plan, dry_run), draft.warnings
             except Conflict:
                 continue
         raise _busy(target.kind, target.name)
@@ -155,17 +155,18 @@ class Writer:
         checks = [Check(entry.key, entry.modified), *plan.checks]
         return await self._store.commit(checks, [Delete(entry.key), *plan.changes])
 
-    async def _put(self, key: str, entry: Entry, obj: Object, plan: Plan, dry_run: bool) -> Written:
+    async def _put(self, entry: Entry, obj: Object, old: Object, plan: Plan, dry_run: bool) -> Written:
         value = codec.encode(obj)
         gone = metadata.finished(obj)
-        if value == entry.value and not plan.changes and not gone:
-            return Written(value, entry.modified)
+        if not gone and not plan.changes and _equal(obj, old):
+            return Written(entry.value, entry.modified)
         if dry_run:
             return Written(value, entry.modified, gone)
         if gone and obj["kind"] == SERVICE.name:
-            plan = await self._services.plan(None, render.load(entry.value, entry.modified))
-        change = Delete(key) if gone else Put(key, value)
-        revision = await self._store.commit([Check(key, entry.modified), *plan.checks], [change, *plan.changes])
+            plan = await self._services.plan(None, old)
+        change = Delete(entry.key) if gone else Put(entry.key, value)
+        checks = [Check(entry.key, entry.modified), *plan.checks]
+        revision = await self._store.commit(checks, [change, *plan.changes])
         return Written(value, revision, gone)
 
     def _drafted(self, kind: Kind, obj: Object) -> Object:
@@ -208,6 +209,12 @@ class Writer:
             }
             raise status.forbidden(target.kind, name, why, [cause])
         return [Check(entry.key, entry.modified)]
+
+
+def _equal(left: Object, right: Object) -> bool:
+    """Whether two states say the same, whatever their revisions and the order of their fields."""
+    ignored = {"resourceVersion": ""}
+    return (left | {"metadata": left["metadata"] | ignored}) == (right | {"metadata": right["metadata"] | ignored})
 
 
 def _quoted(text: str) -> str:
