@@ -143,8 +143,12 @@ class _Watch:
         timeout = self._request.options.timeout_seconds
         seconds = timeout if timeout > 0 else DEFAULT_TIMEOUT_SECONDS
         deadline = asyncio.get_running_loop().time() + seconds
-        async with aclosing(self._watching.events(prefix, after)) as events:
-            async for chunk in self._follow(events, after, deadline):
+        # Closed from the inside out: the store's watch cannot be closed while a read of it is under way.
+        async with (
+            aclosing(self._watching.events(prefix, after)) as events,
+            aclosing(self._follow(events, after, deadline)) as chunks,
+        ):
+            async for chunk in chunks:
                 yield chunk
 
     async def _follow(
