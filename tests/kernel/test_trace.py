@@ -92,6 +92,8 @@ def random_rules(chance: random.Random) -> Ruleset:
                 f"-p udp {_condition(chance, chain)} {_target(chance, table, chain)}".strip()
                 for _ in range(chance.randint(0, 4))
             ]
+    # without any rule that needs connections the kernel keeps none, and nat sees nothing
+    found.table("filter").chain("FORWARD").rules.append("-p tcp -m conntrack --ctstate NEW")
     return parse(dump(found))
 
 
@@ -174,7 +176,7 @@ def told(rules: Ruleset, packet: Packet) -> Counter[tuple[str, str, int]]:
 PLACES = ("10.8.0.2", "10.9.0.1", "10.9.7.1", "10.8.0.1", "10.9.0.2", "10.96.0.1")
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(40))
 def test_the_kernel_counts_what_the_trace_tells(node: str, seed: int) -> None:
     chance = random.Random(seed)
     rules = random_rules(chance)

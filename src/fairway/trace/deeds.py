@@ -55,7 +55,10 @@ def perform(target: Target | None, state: State, hook: Hook, node: Node) -> Deed
         case Passive(name):
             return Deed(Event.COUNTED, state, name)
         case NoTrack():
-            return Deed(Event.UNTRACKED, replace(state, tracked=False))
+            # a packet that came over lo has its connection already, and keeps it (xt_CT.c)
+            return (
+                Deed(Event.COUNTED, state) if state.connected else Deed(Event.UNTRACKED, replace(state, tracked=False))
+            )
         case SetMark() | CopyMark():
             return _mark(target, state)
         case Translate() | Masquerade() | Redirect():

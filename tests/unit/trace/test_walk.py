@@ -202,6 +202,12 @@ def test_before_tracking_the_raw_table_knows_no_connection() -> None:
     assert way(found) == ["raw PREROUTING 2 counted", "routing route", "filter FORWARD 1 reject"]
 
 
+def test_a_packet_over_lo_keeps_its_connection_whatever_raw_says() -> None:
+    text = rules(raw=["-A PREROUTING -j NOTRACK"], filter=["-A INPUT -m conntrack --ctstate NEW -j DROP"])
+    assert send(text, PROCESS, "10.0.0.11").outcomes() == {DROPPED: ONE}
+    assert send(text, CLIENT, "10.0.0.11").outcomes() == {UNTRANSLATED: ONE}
+
+
 def test_nat_asks_no_further_rule_once_it_has_translated() -> None:
     first, second = (f"-A PREROUTING -j DNAT --to-destination 10.244.0.{n}" for n in (8, 9))
     found = send(rules(nat=[first, second]), CLIENT, "10.96.0.1", 443)
