@@ -37,6 +37,7 @@ class Node:
         self.name, self.state_dir = name, state_dir
         self.pods: dict[str, Object] = {}
         self.events: list[Object] = []
+        self.said: list[tuple[str, str]] = []  # (pod, its Ready condition) of each write
         self.process: subprocess.Popen[str] | None = None
         LinuxLinks(netns.create(name)).apply(
             LinkState(bridges=(Bridge("eth0", 1500),), addresses=(DeviceAddress("eth0", "10.0.0.11/24"),))
@@ -73,6 +74,7 @@ class Node:
         obj = message["object"]
         if obj["kind"] == "Pod":
             self.pods[obj["metadata"]["name"]] = obj
+            self.said.append((obj["metadata"]["name"], self.condition(obj["metadata"]["name"], "Ready")))
             if message["event"] == "DELETED":
                 del self.pods[obj["metadata"]["name"]]
         elif obj["kind"] == "Event":
@@ -209,6 +211,7 @@ def test_the_agent_may_be_killed_and_loses_nothing(node: Node) -> None:
     while json.loads(exited.read_text())["containers"]["web"]["exited"] is None or log.stat().st_size == size:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    node.said.clear()
     node.start()
     node.until(lambda: node.pods["c"]["status"]["phase"] == "Failed")
     assert node.container("c")["state"]["terminated"]["exitCode"] == 3
@@ -220,6 +223,7 @@ def test_the_agent_may_be_killed_and_loses_nothing(node: Node) -> None:
     node.until(lambda: node.ready("d"))
     assert node.address("d") not in {node.address("a"), node.address("b"), node.address("c")}
     assert node.container("a")["restartCount"] == 0
+    assert ("a", "False") not in node.said
 
 
 def test_a_deleted_pod_leaves_no_process_link_or_file(node: Node) -> None:
