@@ -35,6 +35,7 @@ class Tally:
     def __init__(self) -> None:
         self._seen: OrderedDict[tuple[str, ...], tuple[str, int]] = OrderedDict()
         self._budget: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+        self._moment = 0
 
     def write(self, note: Note, component: str, now: float) -> Write | None:
         """The write for a note made at `now` (seconds since the epoch); None when its object has had too many."""
@@ -49,7 +50,8 @@ class Tally:
             name, count = seen
             self._remember(sort, name, count + 1)
             return Patch(EVENT, namespace, name, {"count": count + 1, "lastTimestamp": stamp(now)})
-        name = f"{metadata['name']}.{int(now * 1e9):x}"
+        self._moment = max(int(now * 1e9), self._moment + 1)  # names are made of the time and must differ
+        name = f"{metadata['name']}.{self._moment:x}"
         self._remember(sort, name, 1)
         return Create(EVENT, _event(note, component, namespace, name, now))
 

@@ -82,7 +82,7 @@ def _patched(kind: Kind, obj: Object, metadata: Object) -> Patch:
     """A change of metadata alone, held to the revision it was decided on. A patch, because of some kinds only the
     metadata is known here."""
     known = obj["metadata"]
-    change = {**metadata, "resourceVersion": known["resourceVersion"]}
+    change = {**{name: value or None for name, value in metadata.items()}, "resourceVersion": known["resourceVersion"]}
     return Patch(kind, known.get("namespace", ""), known["name"], {"metadata": change})
 
 

@@ -40,11 +40,9 @@ class Patience:
 
 
 def heartbeat(node: Object, lease: Object | None) -> tuple[str, str]:
-    """What changes when the node gives a sign of life."""
+    """What changes when the node gives a sign of life, and only then: we never touch either of the two."""
     renewed = str((lease or {}).get("spec", {}).get("renewTime") or "")
-    ready = pods.condition(node, "Ready") or {}
-    by_node = "" if ready.get("reason") == SILENT else str(ready.get("lastHeartbeatTime") or "")
-    return renewed, by_node
+    return renewed, str((pods.condition(node, "Ready") or {}).get("lastHeartbeatTime") or "")
 
 
 def is_news(beat: tuple[str, str], known: tuple[str, str]) -> bool:
@@ -125,7 +123,8 @@ def _taint(node: Object, now: float) -> Update | None:
     ]
     if not added and len(kept) == len(taints):
         return None
-    return Update(NODE, {**node, "spec": {**spec, "taints": [*kept, *added]}})
+    rest = {name: value for name, value in spec.items() if name != "taints"}
+    return Update(NODE, {**node, "spec": {**rest, "taints": [*kept, *added]} if kept or added else rest})
 
 
 def _wanted_taints(node: Object) -> list[tuple[str, str]]:
