@@ -14,9 +14,10 @@ from fairway.objects.kinds import Kind
 
 class FakeApi:
     """The reading half of `Client`, over objects that the test puts and removes. `reachable` False refuses lists and
-    ends watches. `selectors` are the label selectors each kind was asked with."""
+    ends watches; kinds in `withheld` cannot be listed. `selectors` are the label selectors each kind was asked with."""
 
     def __init__(self) -> None:
+        self.withheld: set[Kind] = set()
         self.selectors: dict[str, set[str]] = {}
         self._reachable = True
         self._revision = 0
@@ -44,7 +45,7 @@ class FakeApi:
             self._news.notify_all()
 
     async def list(self, kind: Kind, namespace: str = "", **asked: Any) -> Listing:
-        if not self._reachable:
+        if not self._reachable or kind in self.withheld:
             raise Unreachable("connection refused")
         self.selectors.setdefault(kind.plural, set()).add(asked["label_selector"])
         return Listing(list(self._objects.get(kind, {}).values()), str(self._revision))

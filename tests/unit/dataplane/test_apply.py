@@ -201,28 +201,30 @@ def test_what_a_rule_jumps_to(rule: str, jump: str) -> None:
     assert target(rule) == jump
 
 
-SPECS: list[dict[str, object]] = [
-    {},
-    {"sessionAffinity": "ClientIP"},
-    {"internalTrafficPolicy": "Local"},
-    {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]},
-    {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30081}], "externalTrafficPolicy": "Local"},
-    {"type": "LoadBalancer", "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.10"}]}}},
-    {
-        "type": "LoadBalancer",
-        "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.10"}]}},
-        "loadBalancerSourceRanges": ["10.0.0.0/8"],
-    },
-    {"externalIPs": ["198.51.100.7"]},
-]
+def specs(name: str) -> list[dict[str, object]]:
+    """Kinds of Services, each with addresses and a node port of its own."""
+    number = ord(name[0])
+    vip = {"loadBalancer": {"ingress": [{"ip": f"203.0.113.{number}"}]}}
+    ports = [{"port": 80, "nodePort": 30000 + number}]
+    return [
+        {},
+        {"sessionAffinity": "ClientIP"},
+        {"internalTrafficPolicy": "Local"},
+        {"type": "NodePort", "ports": ports},
+        {"type": "NodePort", "ports": ports, "externalTrafficPolicy": "Local"},
+        {"type": "LoadBalancer", "status": vip},
+        {"type": "LoadBalancer", "status": vip, "loadBalancerSourceRanges": ["10.0.0.0/8"]},
+        {"externalIPs": [f"198.51.100.{number}"]},
+    ]
+
 
 states = st.builds(
     lambda chosen, masquerade_all: state(
-        *((name, count, spec) for name, (count, spec) in chosen.items()),
+        *((name, count, specs(name)[kind]) for name, (count, kind) in chosen.items()),
         options=ProxyOptions(cluster_cidrs=("10.244.0.0/16",), masquerade_all=masquerade_all),
     ),
     st.dictionaries(
-        st.sampled_from(["a", "b", "c", "d2", "e"]), st.tuples(st.integers(0, 4), st.sampled_from(SPECS)), max_size=5
+        st.sampled_from(["a", "b", "c", "d2", "e"]), st.tuples(st.integers(0, 4), st.integers(0, 7)), max_size=5
     ),
     st.booleans(),
 )

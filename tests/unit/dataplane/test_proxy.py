@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import pytest
+
 from fairway.client.base import Client
 from fairway.dataplane.proxy import Pace, Proxy
 from fairway.kernel.base import Flow, Refused
 from fairway.kernel.fake.conntrack import FakeConntrack
 from fairway.kernel.fake.netfilter import FakeNetfilter
-from fairway.objects.kinds import ENDPOINT_SLICE, NODE, SERVICE
+from fairway.objects.kinds import ENDPOINT_SLICE, NODE, SERVICE, Kind
 from fairway.packet import Family
 from tests.unit.dataplane.fake_api import FakeApi
 from tests.unit.desired.objects import OPTIONS, endpoint, node, service_json, slice_json
@@ -139,17 +141,22 @@ def test_a_burst_is_gathered_into_few_applies() -> None:
     play(scenario())
 
 
-def test_nothing_is_applied_before_everything_was_listed() -> None:
+@pytest.mark.parametrize("late", [SERVICE, ENDPOINT_SLICE], ids=str)
+def test_nothing_is_applied_before_everything_was_listed(late: Kind) -> None:
+    """Services without their slices would look like Services that nobody serves: refused, with pods in good health."""
+
     async def scenario() -> None:
         stage = Stage()
-        await stage.api.set_reachable(False)
+        await stage.put_web("10.244.0.5")
+        stage.api.withheld.add(late)
         async with stage.running():
-            await asyncio.sleep(0)
-            assert stage.kernel.restored == []
-            await stage.put_web("10.244.0.5")
-            await stage.api.set_reachable(True)
+            await stage.until(lambda: len(stage.api.selectors) == 2)
+            await asyncio.sleep(0.05)  # time enough for a hasty proxy
+            stage.api.withheld.clear()
             await stage.proxy.ready.wait()
-            assert stage.kernel.serves("10.244.0.5")
+            assert "10.244.0.5" in "".join(text for _, text in stage.kernel.restored)
+            assert "has no endpoints" not in "".join(text for _, text in stage.kernel.restored)
+            assert stage.proxy.status.applied == 1
 
     play(scenario())
 
