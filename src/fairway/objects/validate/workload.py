@@ -69,19 +69,22 @@ def validate_label_selector(selector: Object, path: str) -> Iterator[FieldError]
 
 def _selected(spec: Object) -> Iterator[FieldError]:
     selector, template = spec.get("selector"), spec.get("template")
-    if selector is None or template is None:
-        return
-    yield from validate_label_selector(selector, "spec.selector")
-    if not selector.get("matchLabels") and not selector.get("matchExpressions"):
-        yield invalid("spec.selector", selector, "empty selector is invalid: it would select every pod")
-        return
-    labels = (template.get("metadata") or {}).get("labels") or {}
+    if selector is not None:
+        yield from validate_label_selector(selector, "spec.selector")
+        if not selector.get("matchLabels") and not selector.get("matchExpressions"):
+            yield invalid("spec.selector", selector, "empty selector is invalid: it would select every pod")
+        elif template is not None:
+            yield from _fits(selector, (template.get("metadata") or {}).get("labels") or {})
+    if template is not None:
+        yield from _template(template)
+
+
+def _fits(selector: Object, labels: Object) -> Iterator[FieldError]:
     try:
         if not from_label_selector(selector).matches(labels):
             yield invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
     except SelectorError:
-        return  # the expression at fault was reported above
-    yield from _template(template)
+        return  # the expression at fault has an error of its own
 
 
 def _template(template: Object) -> Iterator[FieldError]:
