@@ -26,6 +26,7 @@ from fairway.pods.launch import Launcher
 from fairway.pods.network import PodNetwork, pod_ranges
 from fairway.pods.presence import Presence
 from fairway.pods.records import PodRecord, connect, pod_dirs
+from fairway.pods.server import serve
 from fairway.pods.view import Container, Metadata, Pod, PodSpec, Service, decode_pod, decode_service
 from fairway.pods.worker import Ground, Worker
 
@@ -214,8 +215,6 @@ class Agent:
             self.workers.pop(worker.pod.uid, None)
 
     async def _serve(self) -> None:
-        from fairway.pods.server import serve  # aiohttp.web: 30 ms, only where logs are served
-
         await serve(self.config, lambda: [worker.pod for worker in self.workers.values()])
 
 
