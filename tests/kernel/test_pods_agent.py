@@ -94,7 +94,7 @@ class Node:
         self.process.stdin.flush()
 
     def create(self, name: str, **spec: Any) -> None:
-        container = {"name": "web", "image": "httpd", "ports": [{"containerPort": 80}]}
+        container: Object = {"name": "web", "image": "httpd", "ports": [{"containerPort": 80}]}
         container["readinessProbe"] = {"httpGet": {"port": 80, "path": "/healthz"}}
         spec = {"nodeName": "node-x", "containers": [container], **spec}
         self.order(put={"kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec})

@@ -161,28 +161,28 @@ def _ending(pod: Pod, facts: Facts, grace: int) -> Iterator[Action]:
 def _steps(pod: Pod, facts: Facts, now: float) -> Iterator[Action | float]:
     """What each container needs: an action, or the time at which it will need one."""
     for container in pod.spec.init_containers:
-        yield from _step(container, facts.run(container), policy(pod, container), now)
+        yield from _step(pod, container, facts.run(container), now)
         if not (init_done(container, facts) or initialized(pod, facts)):
             return
     for container in pod.spec.containers:
-        yield from _step(container, facts.run(container), policy(pod, container), now)
+        yield from _step(pod, container, facts.run(container), now)
 
 
-def _step(container: Container, run: Run | None, restart_policy: str, now: float) -> Iterator[Action | float]:
+def _step(pod: Pod, container: Container, run: Run | None, now: float) -> Iterator[Action | float]:
     if run is None:
         yield Start(container, 0, 0)
     elif run.exited is None:
         if run.sick:
-            yield Stop(container, _sick_grace(container, run), run.sick)
-    elif will_restart(run, restart_policy):
+            yield Stop(container, _sick_grace(pod, container, run), run.sick)
+    elif will_restart(run, policy(pod, container)):
         due = run.exited + run.backoff
         yield due if now < due else Start(container, run.attempt + 1, run.next_crashes)
 
 
-def _sick_grace(container: Container, run: Run) -> int:
+def _sick_grace(pod: Pod, container: Container, run: Run) -> int:
     probe = container.startup_probe if run.sick == "Startup" else container.liveness_probe
     own = probe.termination_grace_period_seconds if probe is not None else None
-    return own if own is not None else 30
+    return own if own is not None else pod.grace_seconds
 
 
 def is_sidecar(container: Container) -> bool:

@@ -41,7 +41,7 @@ def actions(of: Pod, sandbox: bool = True, gone: bool = False, **runs: Run) -> l
     return list(lifecycle.plan(of, Facts(sandbox, runs, gone=gone), NOW).actions)
 
 
-def started(of: Pod, **runs: Run) -> list[tuple[str, int]]:
+def started(of: Pod, **runs: Any) -> list[tuple[str, int]]:
     return [(a.container.name, a.attempt) for a in actions(of, **runs) if isinstance(a, Start)]
 
 
@@ -101,9 +101,9 @@ def test_ten_good_minutes_forgive_all_crashes() -> None:
 
 
 def test_a_sick_container_is_stopped_and_then_restarted() -> None:
-    [stop] = actions(pod(), web=replace(RUNNING, sick="Liveness"))
+    [stop] = actions(pod(terminationGracePeriodSeconds=4), web=replace(RUNNING, sick="Liveness"))
     assert isinstance(stop, Stop)
-    assert (stop.container.name, stop.why) == ("web", "Liveness")
+    assert (stop.container.name, stop.why, stop.grace) == ("web", "Liveness", 4)
 
 
 def test_deletion_stops_everything_with_the_grace_asked_for_then_forgets() -> None:

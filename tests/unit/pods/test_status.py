@@ -62,7 +62,7 @@ def test_a_container_that_is_not_ready_is_named() -> None:
         (pod(deleting=True), {"web": exited(143, crashes=2)}, ("terminated", "Error")),
     ],
 )
-def test_what_kubectl_shows_of_a_container(of: Pod, runs: dict[str, Run], shown: tuple[str, str]) -> None:
+def test_what_kubectl_shows_of_a_container(of: Pod, runs: dict[str, Any], shown: tuple[str, str]) -> None:
     assert state(build(of, **runs)) == shown
 
 
