@@ -72,10 +72,9 @@ def test_a_small_document_in_protobuf_is_what_the_encoding_guide_says() -> None:
     }
     reference = b"\x0a\x0f#/definitions/B"
     b = b"\x0a\x16" + b"\x0a\x01b" + b"\x12\x11" + reference
-    schema = (
-        b"\xb2\x01\x08\x0a\x06object" + b"\xca\x01\x18" + b + b"\xfa\x01\x0a"
-    schema += b"\x0a\x03x-y" + b"\x12\x03\x12\x011"
-    )
+    properties = b"\xca\x01\x18" + b
+    extension = b"\xfa\x01\x0a" + b"\x0a\x03x-y" + b"\x12\x03\x12\x011"
+    schema = b"\xb2\x01\x08\x0a\x06object" + properties + extension
     named = b"\x0a\x01A" + b"\x12" + bytes([len(schema)]) + schema
     definitions = b"\x0a" + bytes([len(named)]) + named
     expected = b"\x0a\x032.0" + b"\x12\x06\x0a\x01T\x12\x011" + b"\x42\x00" + b"\x4a" + bytes([len(definitions)])
