@@ -41,7 +41,7 @@ class Netfilter(Protocol):
 
     def restore(self, family: Family, text: str) -> None:
         """`iptables-restore --noflush`: chains declared in the text are flushed and refilled, `-X` lines delete,
-        others stay untouched; all or nothing. Raises Refused."""
+        others stay untouched; all or nothing of each table (the kernel's transaction). Raises Refused."""
 
     def ensure_account(self, name: str) -> bool:
         """Make the nfacct object `name` exist; False where the kernel has no accounting objects."""
