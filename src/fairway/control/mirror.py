@@ -9,6 +9,7 @@ not, own writes are simply not anticipated.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,7 @@ class Mirror:
         self.cache: Cache[Object] = Cache(decode)
         self.items: dict[Key, Object] = {}
         self._ahead: dict[Key, _Ahead] = {}
+        self._due: list[tuple[int, Key]] = []  # a heap: when the watch is there, what is ahead is looked at again
         self._indexes: list[Index] = []
         self._listeners: list[Listener] = []
 
@@ -94,8 +96,9 @@ class Mirror:
         """Take what the watch told (`cache` holds it already)."""
         for change in changes:
             self._settle(change.key)
-        for key in tuple(self._ahead):
-            self._settle(key)
+        reached = _number(self.cache.resource_version)
+        while self._due and self._due[0][0] <= reached:
+            self._settle(heapq.heappop(self._due)[1])
 
     def wrote(self, obj: Object) -> None:
         """Take the server's answer to a create, update or patch."""
@@ -104,16 +107,19 @@ class Mirror:
             return
         ahead = self._ahead.get(key)
         if ahead is None or ahead.revision < revision:
-            self._ahead[key] = _Ahead(obj, obj["metadata"].get("uid", ""), revision)
-            self._show(key, obj)
+            self._anticipate(key, _Ahead(obj, obj["metadata"].get("uid", ""), revision))
 
     def removed(self, key: Key, uid: str) -> None:
         """Take the server's word that the object is gone."""
         obj = self.items.get(key)
         if obj is None or obj["metadata"].get("uid", "") != uid:
             return
-        self._ahead[key] = _Ahead(None, uid, _revision(obj) or 0)
-        self._show(key, None)
+        self._anticipate(key, _Ahead(None, uid, _revision(obj) or 0))
+
+    def _anticipate(self, key: Key, ahead: _Ahead) -> None:
+        self._ahead[key] = ahead
+        heapq.heappush(self._due, (ahead.revision, key))
+        self._show(key, ahead.obj)
 
     def _settle(self, key: Key) -> None:
         """Show what the watch says of `key`, unless an own write is newer than that."""

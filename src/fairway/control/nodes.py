@@ -46,8 +46,7 @@ def heartbeat(node: Object, lease: Object | None) -> tuple[str, str]:
 
 
 def is_news(beat: tuple[str, str], known: tuple[str, str]) -> bool:
-    """Whether `beat` is a sign of life after `known`. A sign that vanished is none: our own verdict takes the node's
-    heartbeat off its conditions."""
+    """Whether `beat` is a sign of life after `known`. A sign that vanished is none: a deleted Lease says nothing."""
     return any(now and now != before for now, before in zip(beat, known, strict=True))
 
 

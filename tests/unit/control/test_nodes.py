@@ -120,6 +120,14 @@ def test_a_heartbeat_is_the_lease_or_the_nodes_own_word_but_not_ours() -> None:
     assert nodes.heartbeat(back, lease) == nodes.heartbeat(obj, lease)
 
 
+@pytest.mark.parametrize(
+    ("beat", "known", "news"),
+    [(("2", "1"), ("1", "1"), True), (("1", "1"), ("1", "1"), False), (("", "1"), ("1", "1"), False)],
+)
+def test_only_a_new_sign_is_news(beat: tuple[str, str], known: tuple[str, str], news: bool) -> None:
+    assert nodes.is_news(beat, known) is news
+
+
 V4 = (ipaddress.ip_network("10.244.0.0/16"), 24)
 V6 = (ipaddress.ip_network("fd00:10:244::/48"), 64)
 
