@@ -249,26 +249,29 @@ def _merge_scalars(current: list[Any], values: list[Any]) -> list[Any]:
 
 
 def _merge_items(current: list[Any], patches: list[Any], field: Field) -> list[Any]:
-    replace = {_DIRECTIVE: "replace"}
-    merged: list[Any] = [] if replace in patches else list(current)
+    """`$patch: replace` in any item starts from an empty list; deletions go before changes, wherever they stand, since
+    kubectl writes both for one key when items share it. Items that carry either directive say nothing else."""
+    directives = [patch.get(_DIRECTIVE) if isinstance(patch, dict) else None for patch in patches]
+    if "replace" in directives:
+        merged: list[Any] = []
+    else:
+        chosen = zip(patches, directives, strict=True)
+        dropped = {_identity(patch, field) for patch, directive in chosen if directive == "delete"}
+        merged = [item for item in current if item.get(field.merge_key) not in dropped]
     places: dict[Any, list[int]] = {}
     for at, item in enumerate(merged):
         places.setdefault(item.get(field.merge_key), []).append(at)
-    for patch in patches:
-        if patch == replace:
+    for patch, directive in zip(patches, directives, strict=True):
+        if directive in ("replace", "delete"):
             continue
         had = places.setdefault(_identity(patch, field), [])
-        if patch.get(_DIRECTIVE) == "delete":
-            for at in had:
-                merged[at] = None
-            had.clear()
-        elif not had:
-            had.append(len(merged))
-            merged.append(strategic_merge({}, patch, field.target))
-        else:
+        if had:
             at = _meant(merged, had, patch, field)
             merged[at] = strategic_merge(merged[at], patch, field.target)
-    return [item for item in merged if item is not None]
+        else:
+            had.append(len(merged))
+            merged.append(strategic_merge({}, patch, field.target))
+    return merged
 
 
 def _meant(items: Sequence[Any], places: list[int], patch: Mapping[str, Any], field: Field) -> int:

@@ -232,10 +232,10 @@ def test_a_list_is_replaced_on_request() -> None:
     assert merge("PodSpec", obj, patch) == {"containers": [{"name": "c"}]}
 
 
-def test_one_item_is_replaced_on_request() -> None:
+def test_an_item_that_says_replace_says_nothing_else() -> None:
     obj = {"containers": [{"name": "a", "image": "1"}]}
-    patch = {"containers": [{"$patch": "replace", "name": "a", "command": ["x"]}]}
-    assert merge("PodSpec", obj, patch) == {"containers": [{"name": "a", "command": ["x"]}]}
+    patch = {"containers": [{"$patch": "replace", "name": "a"}, {"name": "b"}]}
+    assert merge("PodSpec", obj, patch) == {"containers": [{"name": "b"}]}
 
 
 def test_retained_keys_drop_what_the_new_choice_excludes() -> None:
@@ -292,6 +292,16 @@ def test_ports_of_one_number_and_two_protocols_are_told_apart() -> None:
     assert merge("ServiceSpec", only, {"ports": [{"port": 53, "protocol": "UDP"}]}) == {
         "ports": [{"port": 53, "protocol": "UDP"}]
     }
+
+
+def test_deletions_go_before_changes_of_the_same_key() -> None:
+    # What kubectl sends when one of two ports with the same number goes.
+    obj = {"ports": [{"port": 53, "protocol": "TCP", "targetPort": 5353}, {"port": 53, "protocol": "UDP"}]}
+    patch = {
+        "$setElementOrder/ports": [{"port": 53}],
+        "ports": [{"port": 53, "name": "a", "protocol": None}, {"$patch": "delete", "port": 53}],
+    }
+    assert merge("ServiceSpec", obj, patch) == {"ports": [{"port": 53, "name": "a"}]}
 
 
 def test_new_objects_are_cleared_of_directives_and_nulls() -> None:
