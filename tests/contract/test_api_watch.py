@@ -133,7 +133,8 @@ def test_a_bookmark_never_runs_ahead_of_what_was_told() -> None:
     async def story(me: Session) -> None:
         async with me.watch(f"{MAPS}?allowWatchBookmarks=true&resourceVersion={await version(me)}") as watch:
             writes = asyncio.gather(*(me.ok("POST", MAPS, config_map(f"m{n}")) for n in range(50)))
-            told_of, bookmarks = 0, []
+            told_of = 0
+            bookmarks: list[int] = []
             while told_of < 50 or not bookmarks:
                 change, obj = await watch.next()
                 at = int(obj["metadata"]["resourceVersion"])

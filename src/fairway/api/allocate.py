@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from random import Random
+from typing import Protocol
 
 PROBES = 16
+
+
+class Random(Protocol):
+    """Where chance comes from."""
+
+    def randint(self, a: int, b: int) -> int:
+        """A number from `a` to `b`, both included."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,11 @@ class App:
     def __init__(self, respond: Respond, write_seconds: float = WRITE_SECONDS) -> None:
         self._respond = respond
         self._write_seconds = write_seconds
+        self._closing = asyncio.Event()
+
+    def close(self) -> None:
+        """End every stream: the server stops, and clients will ask another or again."""
+        self._closing.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -89,14 +94,17 @@ class App:
         await send({"type": "http.response.start", "status": stream.status, "headers": headers})
         # The start is only written with the first body: clients wait for it before they trust the watch.
         await send({"type": "http.response.body", "body": b"", "more_body": True})
-        gone = asyncio.ensure_future(_disconnected(receive))
-        pump = asyncio.ensure_future(self._pump(stream, send))
+        tasks = [
+            asyncio.ensure_future(_disconnected(receive)),
+            asyncio.ensure_future(self._closing.wait()),
+            asyncio.ensure_future(self._pump(stream, send)),
+        ]
         try:
-            await asyncio.wait([gone, pump], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (gone, pump):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(gone, pump, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _pump(self, stream: Stream, send: Send) -> None:
         async with aclosing(stream.chunks) as chunks:

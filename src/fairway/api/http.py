@@ -81,6 +81,7 @@ async def serve(
     serving = asyncio.ensure_future(server.serve(sockets))
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    api.app.close()
     server.should_exit = True
     stopping.cancel()
     await serving

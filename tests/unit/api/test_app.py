@@ -119,6 +119,29 @@ def test_a_stream_is_closed_when_its_reader_leaves() -> None:
     asyncio.run(story())
 
 
+def test_a_server_that_stops_ends_its_streams() -> None:
+    async def story() -> None:
+        stream = Endless()
+        respond, _ = answering(Stream(stream.chunks()))
+        app = App(respond)
+        messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive() -> Any:
+            if messages:
+                return messages.pop(0)
+            await asyncio.Event().wait()
+            return None
+
+        async def send(message: Any) -> None:
+            if message.get("body"):
+                app.close()
+
+        await asyncio.wait_for(app(scope(), receive, send), 5)
+        assert stream.closed.is_set()
+
+    asyncio.run(story())
+
+
 def test_a_reader_that_reads_nothing_loses_its_stream() -> None:
     async def story() -> None:
         stream = Endless()
