@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SEGMENT = "10.0.0.0/24"  # the common segment of nodes, control plane and the outside client
+GATEWAY = "10.0.0.1"  # leads nowhere else
 CONTROL_PLANE = "10.0.0.10"
 NODES = {"node-a": "10.0.0.11", "node-b": "10.0.0.12", "node-c": "10.0.0.13"}
 OUTSIDE_CLIENT = "10.0.0.100"

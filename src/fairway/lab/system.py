@@ -1,0 +1,62 @@
+"""What a fresh lab's cluster holds of itself: the DNS Deployment and the Service `kube-system/kube-dns` before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairway.lab.topology import Topology
+
+DNS_IMAGE = "fairway-dns"
+_LABELS = {"k8s-app": "kube-dns"}
+
+
+def dns_service(topology: Topology) -> dict[str, Any]:
+    """`kube-dns`, under the name and address that kubeadm users know."""
+    ports = [
+        {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
+        {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53},
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kube-dns",
+            "namespace": "kube-system",
+            "labels": {**_LABELS, "kubernetes.io/name": "CoreDNS"},
+        },
+        "spec": {"clusterIP": topology.dns_address, "selector": _LABELS, "ports": ports},
+    }
+
+
+def dns_deployment(kubeconfig: str, topology: Topology) -> dict[str, Any]:
+    """The DNS server as a Deployment like any other, so that it moves when its node dies. `kubeconfig` is a file of
+    the host, which the pod sees since pods share the host's file system."""
+    container = {
+        "name": "dns",
+        "image": DNS_IMAGE,
+        "args": [
+            *("--kubeconfig", kubeconfig),
+            *("--domain", topology.domain),
+            *("--reverse", topology.service_range),
+            *("--reverse", topology.pod_range),
+        ],
+        "ports": [
+            {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+            {"name": "dns-tcp", "containerPort": 53, "protocol": "TCP"},
+        ],
+        "readinessProbe": {"tcpSocket": {"port": 53}, "periodSeconds": 2},
+        "livenessProbe": {"tcpSocket": {"port": 53}, "initialDelaySeconds": 10},
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "fairway-dns", "namespace": "kube-system", "labels": _LABELS},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": _LABELS},
+            "template": {
+                "metadata": {"labels": _LABELS},
+                "spec": {"containers": [container], "dnsPolicy": "Default", "terminationGracePeriodSeconds": 1},
+            },
+        },
+    }
