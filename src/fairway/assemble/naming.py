@@ -1,0 +1,30 @@
+"""Cluster DNS as a process of its own; apart from `processes` since a pod should not pay for the other rooms."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from fairway.assemble.life import run
+from fairway.client.kubeconfig import connect, load
+from fairway.dns.server import DnsServer
+from fairway.dns.zone import Zone
+
+
+def dns(kubeconfig: str, *, domain: str, addresses: Sequence[str], reverse: Sequence[str], ttl: int) -> None:
+    """Cluster DNS for any API server. `addresses` are "address:port" texts."""
+
+    async def main(stop: asyncio.Event) -> None:
+        zone = Zone(domain, ttl, reverse)
+        client = connect(load(kubeconfig or None))
+        await DnsServer(client, zone=zone, addresses=[_listening(text) for text in addresses]).run(stop)
+        await client.close()
+
+    run(main)
+
+
+def _listening(text: str) -> tuple[str, int]:
+    address, _, port = text.rpartition(":")
+    if not address or not port.isdigit():
+        raise ValueError(f"--listen {text}: needs ADDRESS:PORT")
+    return address.strip("[]"), int(port)

@@ -1,0 +1,125 @@
+"""What runs: each function is one process's life, from its configuration to its orderly end on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import sys
+
+from fairway.api.http import serve
+from fairway.api.nodes import HttpNodeClient
+from fairway.api.server import Api, ApiConfig
+from fairway.assemble.life import run
+from fairway.client.http import HttpClient
+from fairway.client.kubeconfig import connect, load
+from fairway.control import manager
+from fairway.dataplane.proxy import Proxy
+from fairway.desired.options import ProxyOptions
+from fairway.kernel.linux.conntrack import LinuxConntrack
+from fairway.kernel.linux.links import LinuxLinks
+from fairway.kernel.linux.netfilter import LinuxNetfilter
+from fairway.lab import credentials, system
+from fairway.lab.build import API_PORT
+from fairway.lab.state import StateDir
+from fairway.lab.topology import Topology
+from fairway.node import Node
+from fairway.pods.agent import Agent
+from fairway.pods.config import AgentConfig
+from fairway.pods.images import ImageTable
+from fairway.store.sqlite import SqliteStore
+
+HEARTBEAT_SECONDS = 1.0
+NODE_GRACE_SECONDS = 4.0
+EVICTION_SECONDS = 0.5
+
+
+def api(state: StateDir, topology: Topology, sockets: list[socket.socket]) -> None:
+    """The lab's API server on its SQLite file and the two sockets its supervisor holds."""
+
+    async def main(stop: asyncio.Event) -> None:
+        store = SqliteStore(str(state.database))
+        config = ApiConfig(
+            service_cidrs=(topology.service_range,),
+            node_ports=topology.node_ports,
+            advertise_address=topology.control_plane,
+            advertise_port=API_PORT,
+        )
+        server = Api(store, config, HttpNodeClient(_node_context(state)))
+        await server.start()
+        pki = state.credentials
+        files = {"certfile": str(pki / "api.crt"), "keyfile": str(pki / "api.key"), "client_ca": str(pki / "ca.crt")}
+        await serve(server, sockets, **files, stop=stop)
+        await server.stop()
+        await store.close()
+
+    run(main)
+
+
+def _node_context(state: StateDir) -> ssl.SSLContext:
+    """How the API server speaks to node agents: it believes the lab's CA and shows its own client certificate."""
+    context = ssl.create_default_context(cafile=str(state.credentials / "ca.crt"))
+    context.load_cert_chain(state.credentials / "api-to-node.crt", state.credentials / "api-to-node.key")
+    return context
+
+
+def _client(state: StateDir, component: str) -> HttpClient:
+    return connect(load(str(credentials.kubeconfig_of(state, component))))
+
+
+def control(state: StateDir, topology: Topology) -> None:
+    """All controllers. A lab's nodes are declared dead after seconds, not after a minute as clusters wait."""
+
+    async def main(stop: asyncio.Event) -> None:
+        config = manager.ControlConfig(
+            cluster_cidrs=(topology.pod_range,),
+            node_grace_seconds=NODE_GRACE_SECONDS,
+            eviction_seconds=EVICTION_SECONDS,
+            root_ca=(state.credentials / "ca.crt").read_text(),
+        )
+        await manager.run(_client(state, "control"), config, stop=stop)
+
+    run(main)
+
+
+def agent(state: StateDir, topology: Topology, node: str) -> None:
+    """The agent of one node, inside the node's network namespace."""
+
+    async def main(stop: asyncio.Event) -> None:
+        pki = state.credentials
+        dns_program = [sys.executable, "-m", "fairway", "dns"]
+        config = AgentConfig(
+            node_name=node,
+            state_dir=state.node(node),
+            node_ip=topology.node(node).address,
+            cluster_dns=topology.dns_address,
+            cluster_domain=topology.domain,
+            images=ImageTable({system.DNS_IMAGE: dns_program, **topology.images}),
+            heartbeat_seconds=HEARTBEAT_SECONDS,
+            cert_file=str(pki / f"server-{node}.crt"),
+            key_file=str(pki / f"server-{node}.key"),
+            client_ca_file=str(pki / "ca.crt"),
+            cluster_cidrs=(topology.pod_range,),
+        )
+        client = _client(state, f"agent-{node}")
+        await Agent(client, LinuxLinks(), LinuxNetfilter(), config).run(stop)
+        await client.close()
+
+    run(main)
+
+
+def proxy(state: StateDir, topology: Topology, node: str) -> None:
+    """The node proxy of one node in iptables mode, inside the node's network namespace."""
+
+    async def main(stop: asyncio.Event) -> None:
+        options = ProxyOptions(cluster_cidrs=(topology.pod_range,), allow_external_cidrs=())
+        client = _client(state, f"proxy-{node}")
+
+        def observe() -> Node:
+            links = LinuxLinks()
+            return Node(node, tuple(links.interfaces()), tuple(links.routes()))
+
+        await Proxy(client, LinuxNetfilter(), LinuxConntrack(), observe, options).run(stop)
+        await client.close()
+
+    run(main)
