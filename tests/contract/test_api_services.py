@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.api.server import Api
-from fairway.store.base import Check, Conflict, Delete, Put, StoreError
+from fairway.store.base import Check, Conflict, Delete, Entry, Put, StoreError
 from fairway.store.memory import MemoryStore
 from tests.contract.session import CONFIG, Session, service, told
 
@@ -221,6 +221,15 @@ def test_a_second_range_serves_when_the_first_is_full() -> None:
     told(story, config=TINY)
 
 
+class Distant(MemoryStore):
+    """A store whose answers take their time, so that others write between a look and a commit."""
+
+    async def get(self, key: str) -> Entry | None:
+        found = await super().get(key)
+        await asyncio.sleep(0)
+        return found
+
+
 def test_many_at_once_never_share_a_number() -> None:
     async def story(me: Session) -> None:
         config = {"type": "NodePort"}
@@ -228,7 +237,8 @@ def test_many_at_once_never_share_a_number() -> None:
         assert all(code == 201 for code, _, _ in answers)
         await sound(me)
 
-    told(story, config=dataclasses.replace(CONFIG, node_ports=(30000, 30041), service_cidrs=("10.96.0.0/26",)))
+    narrow = dataclasses.replace(CONFIG, node_ports=(30000, 30041), service_cidrs=("10.96.0.0/26",))
+    told(story, config=narrow, store=Distant())
 
 
 class Crashing(MemoryStore):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from fairway.api.answers import Stream
 from fairway.api.server import Api
+from fairway.store.base import Event
+from fairway.store.memory import MemoryStore
 from fairway.store.sqlite import SqliteStore
 from tests.contract.session import CONFIG, Session, config_map, pod, service, told
 
@@ -146,6 +150,36 @@ def test_a_bookmark_never_runs_ahead_of_what_was_told() -> None:
             await writes
 
     told(story, config=QUICK)
+
+
+class Lagging(MemoryStore):
+    """A store whose revision is known before its watches have told of it, as a remote one's may be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = asyncio.Event()
+
+    async def watch(self, prefix: str, after: int) -> AsyncGenerator[Sequence[Event], None]:
+        async with aclosing(super().watch(prefix, after)) as events:
+            async for batch in events:
+                await self.released.wait()
+                yield batch
+
+
+def test_a_bookmark_does_not_trust_a_revision_it_has_only_just_learned() -> None:
+    store = Lagging()
+
+    async def story(me: Session) -> None:
+        before = await version(me)
+        async with me.watch(f"{MAPS}?allowWatchBookmarks=true&resourceVersion={before}") as watch:
+            assert (await watch.next())[0] == "BOOKMARK"
+            await me.ok("POST", MAPS, config_map("late"))
+            change, obj = await watch.next()
+            assert (change, obj["metadata"]["resourceVersion"]) == ("BOOKMARK", before)
+            store.released.set()
+            assert (await watch.next())[0] == "ADDED"
+
+    told(story, config=QUICK, store=store)
 
 
 def test_a_watch_ends_when_its_time_is_over() -> None:
