@@ -22,7 +22,7 @@ from fairway.control import namespaces, nodes
 from fairway.control.cluster import Cluster
 from fairway.control.loops.base import Loop
 from fairway.control.loops.deployments import Deployments
-from fairway.control.loops.endpoints import Backends, Endpoints, EndpointSlices
+from fairway.control.loops.endpoints import Backends, Endpoints, EndpointSlices, Mirroring
 from fairway.control.loops.garbage import Garbage
 from fairway.control.loops.namespaces import Namespaces
 from fairway.control.loops.nodes import Lifecycle, Ranges
@@ -99,6 +99,7 @@ def assemble(cluster: Cluster, config: ControlConfig, kinds: Sequence[Kind]) -> 
         Scheduler(cluster),
         EndpointSlices(cluster, backends),
         Endpoints(cluster, backends),
+        Mirroring(cluster),
         Replicas(cluster, REPLICA_SET),
         Replicas(cluster, REPLICATION_CONTROLLER),
         Deployments(cluster),

@@ -101,6 +101,25 @@ def test_readiness_takes_a_pod_out_and_in() -> None:
     play(scene)
 
 
+def test_endpoints_written_by_hand_get_slices_and_lose_them() -> None:
+    async def scene() -> None:
+        async with staged(*BASIC, nodes=0) as stage:
+            by_hand = service("web")
+            del by_hand["spec"]["selector"]
+            by_hand["spec"]["ports"] = [{"port": 80}]
+            await stage.client.create(SERVICE, by_hand)
+            there = {"name": "web", "namespace": "default"}
+            subsets = [{"addresses": [{"ip": "192.0.2.7"}], "ports": [{"port": 80}]}]
+            source = {"apiVersion": "v1", "kind": "Endpoints", "metadata": there, "subsets": subsets}
+            await stage.client.create(ENDPOINTS, source)
+            await stage.until(lambda: addresses(stage) == ["192.0.2.7"])
+            await stage.client.delete(ENDPOINTS, "web", "default")
+            await stage.until(lambda: addresses(stage) == [])
+            assert names(stage.items(ENDPOINT_SLICE)) == ["kubernetes"]
+
+    play(scene)
+
+
 def test_a_silent_node_leaves_the_endpoints_then_its_pods_are_replaced_and_it_may_return() -> None:
     async def scene() -> None:
         now = [1_000_000.0]

@@ -243,6 +243,15 @@ def test_labels_follow_the_service() -> None:
     assert write.obj["metadata"]["labels"]["team"] == "y"
 
 
+def test_notes_that_others_make_on_a_slice_stay_and_cause_no_write() -> None:
+    (slice_object,) = made(service(), *pods(1), trigger=0.5)
+    slice_object["metadata"]["annotations"]["note"] = "theirs"
+    assert plan(service(), pods(1), ZONES, [slice_object], CHANCE).writes == []
+    (write,) = plan(service(), pods(2), ZONES, [slice_object], CHANCE).writes
+    assert isinstance(write, Update)
+    assert write.obj["metadata"]["annotations"] == {"note": "theirs"}
+
+
 def test_a_family_given_up_loses_its_slices() -> None:
     both = service(ipFamilies=["IPv4", "IPv6"])
     members = [pod("a", "10.244.0.2", "fd00::2")]

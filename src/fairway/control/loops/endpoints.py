@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fairway.client.base import Object
 from fairway.client.informer import Change, Key
-from fairway.control import backends, endpoints, endpointslices, pods
+from fairway.control import backends, endpoints, endpointslices, mirroring, packing, pods
 from fairway.control.cluster import Cluster
 from fairway.control.mirror import Anchors, Index, Mirror, key_of, label_words, word
 from fairway.control.reconcile import Reconciler
@@ -16,6 +16,7 @@ from fairway.objects.kinds import ENDPOINT_SLICE, ENDPOINTS, NODE, POD, SERVICE
 
 SLICE_COMPONENT = "endpoint-slice-controller"
 ENDPOINTS_COMPONENT = "endpoint-controller"
+MIRROR_COMPONENT = "endpoint-slice-mirroring-controller"
 
 
 class Backends:
@@ -88,15 +89,14 @@ class EndpointSlices:
         self._cluster = cluster
         self._shared = shared
         self._slices = cluster.mirrors[ENDPOINT_SLICE]
-        self._by_service = self._slices.index(_service_words)
+        self._by_service = self._slices.index(lambda each: _service_words(each, endpointslices.MANAGER))
         self._triggers = Triggers()
         shared.feed(self.queue)
         self._slices.listen(self._slice_changed)
 
     def _slice_changed(self, change: Change[Object]) -> None:
-        for each in (change.old, change.new):
-            if each is not None and _service_words(each):
-                self.queue.add((change.key[0], pods.labels(each)[endpointslices.SERVICE_NAME]))
+        for key in _services_of(change, endpointslices.MANAGER):
+            self.queue.add(key)
 
     async def _work(self, key: Key) -> float | None:
         service = self._shared.services.items.get(key)
@@ -141,10 +141,46 @@ class Endpoints:
         return plan.again
 
 
-def _service_words(slice_object: Object) -> list[str]:
-    """Slices of this controller, under the Service they belong to."""
+class Mirroring:
+    """The controller that mirrors hand-written Endpoints."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.queue: Reconciler[Key] = Reconciler(MIRROR_COMPONENT, self._work, jitter=cluster.random)
+        self._cluster = cluster
+        self._services = cluster.mirrors[SERVICE]
+        self._endpoints = cluster.mirrors[ENDPOINTS]
+        self._slices = cluster.mirrors[ENDPOINT_SLICE]
+        self._by_service = self._slices.index(lambda each: _service_words(each, mirroring.MANAGER))
+        self._services.listen(self._service_changed)
+        self._endpoints.listen(lambda change: self.queue.add(change.key))
+        self._slices.listen(self._slice_changed)
+
+    def _service_changed(self, change: Change[Object]) -> None:
+        if change.key in self._endpoints.items:
+            self.queue.add(change.key)
+
+    def _slice_changed(self, change: Change[Object]) -> None:
+        for key in _services_of(change, mirroring.MANAGER):
+            self.queue.add(key)
+
+    async def _work(self, key: Key) -> float | None:
+        stored = self._slices.look_up(self._by_service, word(*key))
+        service, source = self._services.items.get(key), self._endpoints.items.get(key)
+        plan = mirroring.plan(service, source, stored, self._cluster.random)
+        await self._cluster.perform(plan.writes, MIRROR_COMPONENT)
+        return plan.again
+
+
+def _services_of(change: Change[Object], manager: str) -> set[Key]:
+    """The Services whose slices, of this manager, have changed."""
+    both = [each for each in (change.old, change.new) if each is not None and _service_words(each, manager)]
+    return {(change.key[0], pods.labels(each)[packing.SERVICE_NAME]) for each in both}
+
+
+def _service_words(slice_object: Object, manager: str) -> list[str]:
+    """Slices of this manager, under the Service they belong to."""
     labels = pods.labels(slice_object)
-    name = labels.get(endpointslices.SERVICE_NAME)
-    if name is None or labels.get(endpointslices.MANAGED_BY) != endpointslices.MANAGER:
+    name = labels.get(packing.SERVICE_NAME)
+    if name is None or labels.get(packing.MANAGED_BY) != manager:
         return []
     return [word(key_of(slice_object)[0], name)]
