@@ -40,6 +40,9 @@ class SayingNode:
 
         return lines()
 
+    async def close(self) -> None:
+        pass
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -144,6 +147,40 @@ def test_rubbish_instead_of_http_does_not_hurt(cluster: Served) -> None:
         wrapped.sendall(b"\x00\x01\x02 nonsense\r\n\r\n")
         assert b"400" in wrapped.recv(200)
     assert ask(cluster, "GET", "/healthz")[0] == 200
+
+
+def test_an_agent_is_asked_over_tls_by_its_path(cluster: Served) -> None:
+    asked: list[bytes] = []
+
+    async def agent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
+        if b"absent" in asked[-1]:
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 8\r\n\r\nno such\n")
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\none\ntwo\nthr\n")
+        await writer.drain()
+        writer.close()
+
+    async def story() -> None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(cluster.folder / "server.crt", cluster.folder / "server.key")
+        server = await asyncio.start_server(agent, "127.0.0.1", 0, ssl=tls)
+        port = server.sockets[0].getsockname()[1]
+        trusting = HttpNodeClient(context(cluster))
+        chunks = await trusting.logs("127.0.0.1", port, "default", "p", "c", {"tailLines": "2"})
+        assert b"".join([chunk async for chunk in chunks]) == b"one\ntwo\nthr\n"
+        assert asked == [b"GET /containerLogs/default/p/c?tailLines=2 HTTP/1.1"]
+        with pytest.raises(NodeError, match="^no such$") as caught:
+            await trusting.logs("127.0.0.1", port, "default", "absent", "c", {})
+        assert caught.value.code == 404
+        await trusting.close()
+        wary = HttpNodeClient()
+        with pytest.raises(NodeError, match="does not answer"):
+            await wary.logs("127.0.0.1", port, "default", "p", "c", {})
+        await wary.close()
+        server.close()
+
+    asyncio.run(story())
 
 
 def test_an_agent_that_is_not_there_is_a_node_error() -> None:

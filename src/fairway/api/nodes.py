@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 class HttpNodeClient:
-    """`NodeClient` over HTTPS. Agents sign their own certificates; `context` says what is trusted and, with a client
-    certificate, who asks."""
+    """`NodeClient` over HTTPS. `context` says whose certificates are believed and, with a client certificate, who asks;
+    without one, those that this machine trusts."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._context = context
@@ -30,7 +30,7 @@ class HttpNodeClient:
         url = f"https://{host}:{port}/containerLogs/{namespace}/{pod}/{container}"
         session = self._open()
         try:
-            response = await session.get(url, params=dict(query), ssl=self._context or False)
+            response = await session.get(url, params=dict(query), ssl=self._context or True)
         except (aiohttp.ClientError, OSError) as error:
             raise NodeError(f"{address}:{port} does not answer: {error}") from error
         if response.status != 200:

@@ -45,19 +45,19 @@ class ApiConfig:
 
 
 class Api:
-    """An API server on a store. `app` is the ASGI application, `handlers` the same without HTTP."""
+    """An API server on a store. `app` is the ASGI application, `handlers` the same without HTTP. `nodes` asks node
+    agents, and is closed with the server; without one, agents are asked over HTTPS and must have certificates this
+    machine trusts."""
 
     def __init__(self, store: Store, config: ApiConfig, nodes: NodeClient | None = None) -> None:
         self._store = store
         self._config = config
         self._chance = Chance(_now, _uid, random.SystemRandom())
-        self._own_nodes = None if nodes else HttpNodeClient()
+        self._nodes = nodes or HttpNodeClient()
         services = ServiceAllocator(
             store, config.service_cidrs, config.node_ports, self._chance.random, self._chance.now, self._chance.uid
         )
-        asked = nodes or self._own_nodes
-        assert asked is not None, "one of the two was chosen above"
-        self.handlers = Handlers(store, services, asked, self._chance, config.bookmark_seconds)
+        self.handlers = Handlers(store, services, self._nodes, self._chance, config.bookmark_seconds)
         self._paths = Paths(f"{config.advertise_address}:{config.advertise_port}", lambda: self._ready)
         self.app = App(self.respond)
         self._ready = False
@@ -80,8 +80,7 @@ class Api:
             self._compaction.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._compaction
-        if self._own_nodes:
-            await self._own_nodes.close()
+        await self._nodes.close()
 
     async def respond(
         self,

@@ -39,6 +39,9 @@ class NodeClient(Protocol):
     ) -> AsyncGenerator[bytes, None]:
         """The container's log as it comes. Raises NodeError before the first byte."""
 
+    async def close(self) -> None:
+        """Let go of connections."""
+
 
 class NodeError(Exception):
     """The node's agent refused or did not answer. `code` is its HTTP status, 0 when it was not reached."""
