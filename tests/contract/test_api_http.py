@@ -149,6 +149,22 @@ def test_rubbish_instead_of_http_does_not_hurt(cluster: Served) -> None:
     assert ask(cluster, "GET", "/healthz")[0] == 200
 
 
+def test_headers_have_an_end(cluster: Served) -> None:
+    raw = socket.create_connection(("127.0.0.1", cluster.port), timeout=5)
+    with context(cluster).wrap_socket(raw, server_hostname="127.0.0.1") as wrapped:
+        wrapped.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+        with pytest.raises(OSError):
+            for _ in range(500):
+                wrapped.sendall(b"x" * 100_000)
+    assert ask(cluster, "GET", "/healthz")[0] == 200
+
+
+def test_a_long_body_is_no_long_header(cluster: Served) -> None:
+    large = config_map("large")
+    large["data"] = {"a": "x" * 900_000}
+    assert ask(cluster, "POST", "/api/v1/namespaces/default/configmaps", large)[0] == 201
+
+
 def test_an_agent_is_asked_over_tls_by_its_path(cluster: Served) -> None:
     asked: list[bytes] = []
 
@@ -170,7 +186,7 @@ def test_an_agent_is_asked_over_tls_by_its_path(cluster: Served) -> None:
         chunks = await trusting.logs("127.0.0.1", port, "default", "p", "c", {"tailLines": "2"})
         assert b"".join([chunk async for chunk in chunks]) == b"one\ntwo\nthr\n"
         assert asked == [b"GET /containerLogs/default/p/c?tailLines=2 HTTP/1.1"]
-        with pytest.raises(NodeError, match="^no such$") as caught:
+        with pytest.raises(NodeError, match=r"^no such$") as caught:
             await trusting.logs("127.0.0.1", port, "default", "absent", "c", {})
         assert caught.value.code == 404
         await trusting.close()

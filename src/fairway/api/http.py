@@ -19,22 +19,44 @@ if TYPE_CHECKING:
 
 # The buffer asyncio keeps per TLS connection: its own 256 KiB would make a thousand watchers weigh 278 MB.
 TLS_BUFFER_BYTES = 16384
+HEAD_BYTES = 65536
+"""What a request line and its headers may hold (one network read more, to be exact)."""
 KEEP_ALIVE_SECONDS = 120
 GRACEFUL_SECONDS = 2
 
 
-class CertificateProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, telling the application who is at the other end."""
+class GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, telling the application who is at the other end, and bounding what comes before a body."""
 
     _certificate: Any = None
+    _in_head = True
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Learn the peer's certificate once per connection; only verified ones are ever given."""
         super().connection_made(transport)
         self._certificate = transport.get_extra_info("peercert")
 
+    def data_received(self, data: bytes) -> None:
+        """Give up on a request whose head does not end; the parser itself would collect it for ever."""
+        if self._in_head and self._head_bytes > HEAD_BYTES:
+            self.send_400_response("the request's head is too large")
+            return
+        self._head_bytes += len(data)
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """What follows is the body: the application bounds that."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """What follows is the next head."""
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_complete()
+
     def on_message_begin(self) -> None:
-        """Hand it to every request."""
+        """Hand the certificate to every request."""
         super().on_message_begin()
         if self._certificate:
             self.scope[CERTIFICATE] = self._certificate  # type: ignore[literal-required]
@@ -63,7 +85,7 @@ async def serve(
     sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
     config = uvicorn.Config(
         api.app,
-        http=CertificateProtocol,
+        http=GuardedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
