@@ -14,6 +14,7 @@ from fairway.api.services import ServiceAllocator
 from fairway.api.subresources import NodeClient, Subresources
 from fairway.api.watches import BOOKMARK_SECONDS, Watching
 from fairway.api.writes import Chance, Writer
+from fairway.objects.admit import TOLERATION_SECONDS
 from fairway.store.base import Store
 
 _log = logging.getLogger(__name__)
@@ -32,9 +33,10 @@ class Handlers:
         nodes: NodeClient,
         chance: Chance,
         bookmark_seconds: float = BOOKMARK_SECONDS,
+        toleration_seconds: int = TOLERATION_SECONDS,
     ) -> None:
         self.store = store
-        self.writer = Writer(store, services, chance)
+        self.writer = Writer(store, services, chance, toleration_seconds)
         self._reader = Reader(store, chance.now)
         self._watching = Watching(store, chance.now, bookmark_seconds)
         self._deleter = Deleter(store, self.writer, chance.now)

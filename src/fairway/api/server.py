@@ -23,6 +23,7 @@ from fairway.api.services import ServiceAllocator
 from fairway.api.subresources import NodeClient
 from fairway.api.watches import BOOKMARK_SECONDS
 from fairway.api.writes import Chance
+from fairway.objects.admit import TOLERATION_SECONDS
 from fairway.store.base import Store, StoreError
 
 HISTORY_SECONDS = 300.0
@@ -32,7 +33,9 @@ HISTORY_SECONDS = 300.0
 @dataclass(frozen=True, slots=True)
 class ApiConfig:
     """`service_cidrs`: the Service ranges, the first one's family is the default. `node_ports`: first and last.
-    `advertise_*`: where pods and nodes reach the server. `tokens`: bearer tokens and whose they are."""
+    `advertise_*`: where pods and nodes reach the server. `tokens`: bearer tokens and whose they are.
+    `toleration_seconds`: how long pods that do not say otherwise stay bound to a node that is lost or not ready
+    (kube-apiserver's --default-unreachable-toleration-seconds)."""
 
     service_cidrs: tuple[str, ...]
     _: KW_ONLY
@@ -42,6 +45,7 @@ class ApiConfig:
     tokens: Mapping[str, User] = field(default_factory=dict)
     bookmark_seconds: float = BOOKMARK_SECONDS
     history_seconds: float = HISTORY_SECONDS
+    toleration_seconds: int = TOLERATION_SECONDS
 
 
 class Api:
@@ -57,7 +61,9 @@ class Api:
         services = ServiceAllocator(
             store, config.service_cidrs, config.node_ports, self._chance.random, self._chance.now, self._chance.uid
         )
-        self.handlers = Handlers(store, services, self._nodes, self._chance, config.bookmark_seconds)
+        self.handlers = Handlers(
+            store, services, self._nodes, self._chance, config.bookmark_seconds, config.toleration_seconds
+        )
         self._paths = Paths(f"{config.advertise_address}:{config.advertise_port}", lambda: self._ready)
         self.app = App(self.respond)
         self._ready = False

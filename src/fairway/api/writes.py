@@ -61,10 +61,17 @@ Make = Callable[[Object], Draft]
 class Writer:
     """Writes objects to the store."""
 
-    def __init__(self, store: Store, services: ServiceAllocator, chance: Chance) -> None:
+    def __init__(
+        self,
+        store: Store,
+        services: ServiceAllocator,
+        chance: Chance,
+        toleration_seconds: int = admit.TOLERATION_SECONDS,
+    ) -> None:
         self._store = store
         self._services = services
         self._chance = chance
+        self._toleration_seconds = toleration_seconds
 
     async def create(self, request: Request, body: bytes) -> Answer:
         """A new object. Raises 400, 403, 404 (namespace), 409, 422."""
@@ -176,7 +183,7 @@ class Writer:
         if not meta.get("name") and meta.get("generateName"):
             meta["name"] = metadata.generated_name(meta["generateName"], self._chance.suffix())
         metadata.begin(fresh, self._chance.uid(), self._chance.now())
-        fresh = admit.prepare_create(kind, admit.default(kind, fresh))
+        fresh = admit.prepare_create(kind, admit.default(kind, fresh), self._toleration_seconds)
         if errors := admit.validate_create(kind, fresh):
             raise status.invalid(kind, meta.get("name", ""), errors)
         return fresh

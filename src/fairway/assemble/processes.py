@@ -31,7 +31,7 @@ from fairway.store.sqlite import SqliteStore
 
 HEARTBEAT_SECONDS = 1.0
 NODE_GRACE_SECONDS = 4.0
-EVICTION_SECONDS = 0.5
+EVICTION_SECONDS = 0  # after the grace; clusters wait five minutes more
 
 
 def api(state: StateDir, topology: Topology, sockets: list[socket.socket]) -> None:
@@ -44,6 +44,7 @@ def api(state: StateDir, topology: Topology, sockets: list[socket.socket]) -> No
             node_ports=topology.node_ports,
             advertise_address=topology.control_plane,
             advertise_port=API_PORT,
+            toleration_seconds=EVICTION_SECONDS,
         )
         server = Api(store, config, HttpNodeClient(_node_context(state)))
         await server.start()

@@ -13,13 +13,21 @@ from fairway.objects import schema
 from fairway.objects.defaults import default
 from fairway.objects.errors import FieldError
 from fairway.objects.kinds import Kind
-from fairway.objects.strategy import prepare_create, prepare_update
+from fairway.objects.strategy import TOLERATION_SECONDS, prepare_create, prepare_update
 from fairway.objects.validate import cluster, endpoints, pod, service, workload
 from fairway.objects.validate.fields import check_fields
 from fairway.objects.validate.meta import validate_metadata, validate_metadata_update
 from fairway.objects.warn import warnings
 
-__all__ = ["default", "prepare_create", "prepare_update", "validate_create", "validate_update", "warnings"]
+__all__ = [
+    "TOLERATION_SECONDS",
+    "default",
+    "prepare_create",
+    "prepare_update",
+    "validate_create",
+    "validate_update",
+    "warnings",
+]
 
 Object = dict[str, Any]
 

@@ -30,12 +30,14 @@ _COUNTS_GENERATIONS = frozenset(
 _KEPT_METADATA = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
 _FILLED_METADATA = ("uid", "creationTimestamp", "name", "namespace")
 
-EVICTION_SECONDS = 300
+TOLERATION_SECONDS = 300
 """How long a pod stays on a node that is lost, unless it tolerates that otherwise (DefaultTolerationSeconds)."""
 
 
-def prepare_create(kind: Kind, obj: Object) -> Object:
-    """The object as it is to be created: no status of the writer's making, generation 1 where generations count."""
+def prepare_create(kind: Kind, obj: Object, toleration_seconds: int = TOLERATION_SECONDS) -> Object:
+    """The object as it is to be created: no status of the writer's making, generation 1 where generations count.
+
+    Pods get `toleration_seconds` on a node that is lost, unless they say otherwise themselves."""
     if "status" in kind.subresources and kind != NODE:
         obj.pop("status", None)
     metadata = _metadata(obj)
@@ -46,6 +48,8 @@ def prepare_create(kind: Kind, obj: Object) -> Object:
     prepare = _ON_CREATE.get(kind.name)
     if prepare is not None:
         prepare(obj)
+    if kind == POD:
+        _tolerate_lost_nodes(obj.get("spec") or {}, toleration_seconds)
     return obj
 
 
@@ -125,17 +129,14 @@ def _create_pod(pod: Object) -> None:
         spec["serviceAccountName"] = spec["serviceAccount"] = "default"
     spec.setdefault("priority", 0)
     spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    _tolerate_lost_nodes(spec)
 
 
-def _tolerate_lost_nodes(spec: Object) -> None:
+def _tolerate_lost_nodes(spec: Object, seconds: int) -> None:
     tolerations = spec.setdefault("tolerations", [])
     for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
         named = (have for have in tolerations if have.get("key") in (key, None, ""))
         if not any(have.get("effect") in ("NoExecute", None, "") for have in named):
-            tolerations.append(
-                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": EVICTION_SECONDS}
-            )
+            tolerations.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds})
 
 
 def _create_namespace(namespace: Object) -> None:

@@ -119,6 +119,11 @@ def test_a_pod_bears_a_lost_node_for_five_minutes(tolerations: list[dict[str, An
     assert [one["tolerationSeconds"] for one in made[len(tolerations) :]] == [300] * added
 
 
+def test_the_clusters_patience_with_a_lost_node_is_a_setting() -> None:
+    made = admit.prepare_create(POD, {"metadata": {}, "spec": {**CONTAINERS}}, toleration_seconds=0)
+    assert [one["tolerationSeconds"] for one in made["spec"]["tolerations"]] == [0, 0]
+
+
 def test_a_gated_pod_says_so() -> None:
     made = created(POD, {"spec": {**CONTAINERS, "schedulingGates": [{"name": "example.com/wait"}]}})
     assert made["status"]["conditions"][0]["reason"] == "SchedulingGated"
