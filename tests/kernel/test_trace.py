@@ -102,6 +102,7 @@ def _condition(chance: random.Random, chain: str) -> str:
         *("", "", "-s 10.9.0.0/24", "! -s 10.9.0.2/32", "-d 10.8.0.2/32", "! -d 10.9.0.1/32", "-d 10.96.0.0/12"),
         *("-m udp --dport 53", "-m udp ! --dport 1:99", "-m multiport --dports 53,80", "-m multiport --ports 80"),
         *("-m mark --mark 0x1/0x1", "-m mark ! --mark 0x6/0x6", "-m addrtype --dst-type LOCAL"),
+        *("-m connmark --mark 0x2/0x2", "-m connmark ! --mark 0x4/0x4"),
         *("-m addrtype ! --src-type LOCAL", "-m addrtype --dst-type UNICAST,BROADCAST", '-m comment --comment "a b"'),
         *("-m statistic --mode nth --every 1 --packet 0", "-m iprange --src-range 10.9.0.2-10.9.0.9"),
     ]

@@ -95,6 +95,8 @@ def read(matches: tuple[Match, ...], state: State, scene: Scene) -> Reading:
 
 def holds(match: Match, state: State, scene: Scene) -> Truth:
     """Whether one match holds, its negation included."""
+    if isinstance(match, Mark) and match.connection and not state.has_connection:
+        return False  # negated or not: xt_connmark.c asks for the connection first
     truth = _plain(match, state, scene)
     if not getattr(match, "negated", False) or isinstance(truth, May):
         return truth

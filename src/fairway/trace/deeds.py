@@ -68,6 +68,9 @@ def perform(target: Target | None, state: State, hook: Hook, node: Node) -> Deed
 
 
 def _mark(target: SetMark | CopyMark, state: State) -> Deed:
+    of_connection = isinstance(target, CopyMark) or target.connection
+    if of_connection and not state.has_connection:
+        return Deed(Event.COUNTED, state)  # CONNMARK without a connection does nothing (xt_connmark.c)
     if isinstance(target, SetMark):
         if target.connection:
             after = replace(state, connection_mark=target.apply(state.connection_mark))

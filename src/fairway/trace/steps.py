@@ -111,6 +111,11 @@ class State:
         return family_of(self.destination)
 
     @property
+    def has_connection(self) -> bool:
+        """Whether the packet has a conntrack entry at this point of its way."""
+        return self.tracked and self.connected
+
+    @property
     def source_address(self) -> Address | None:
         """The source as a value; None when it is not known (masquerade by a device whose address is not known)."""
         return ipaddress.ip_address(self.source) if self.source else None

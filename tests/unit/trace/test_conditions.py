@@ -117,6 +117,12 @@ def test_an_untracked_packet_is_not_new() -> None:
     assert holds(understand("-m conntrack --ctstate UNTRACKED").matches[0], untracked, FORWARD) is True
 
 
+def test_the_mark_of_no_connection_is_neither_this_nor_that() -> None:
+    untracked = replace(PACKET, tracked=False)
+    assert holds(understand("-m connmark --mark 0x7").matches[0], untracked, FORWARD) is False
+    assert holds(understand("-m connmark ! --mark 0x7").matches[0], untracked, FORWARD) is False
+
+
 def test_a_list_the_packet_wrote_itself_is_remembered() -> None:
     written = read(understand("-m recent --set --name L").matches, PACKET, FORWARD).state
     check = understand("-m recent --rcheck --name L").matches

@@ -150,6 +150,15 @@ def test_a_mark_put_on_the_connection_and_fetched_again() -> None:
     assert send(text, CLIENT, "10.244.0.7").outcomes() == {DROPPED: ONE}
 
 
+def test_the_mark_of_a_connection_that_is_not_there_is_left_alone() -> None:
+    text = rules(
+        raw=["-A PREROUTING -j NOTRACK"],
+        mangle=["-A PREROUTING -j MARK --set-mark 0x5", "-A PREROUTING -j CONNMARK --restore-mark"],
+        filter=["-A FORWARD -m mark --mark 0x5 -j DROP"],
+    )
+    assert send(text, CLIENT, "10.244.0.7").outcomes() == {DROPPED: ONE}
+
+
 def test_masquerade_takes_the_address_of_the_way_out() -> None:
     text = rules(nat=["-A POSTROUTING ! -o cni0 -s 10.244.0.0/24 -j MASQUERADE"])
 
