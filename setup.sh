@@ -25,6 +25,11 @@ if [ "${#missing[@]}" -gt 0 ]; then
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+# Bridged pods meet the node's rules only with br_netfilter, which some kernels have as a module.
+if [ ! -e /proc/sys/net/bridge ] && [ "$(id -u)" -eq 0 ] && command -v modprobe >/dev/null 2>&1; then
+    modprobe br_netfilter || echo "setup: the module br_netfilter could not be loaded; the lab needs it" >&2
+fi
+
 echo "setup: Python packages into .venv (hash-locked)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
