@@ -13,7 +13,9 @@ import click
 
 from fairway import __version__
 
-LAB_OPTION = click.option("--lab", "lab", default="lab", show_default=True, metavar="NAME", help="Which lab.")
+LAB_OPTION = click.option(
+    "--lab", default="lab", envvar="FAIRWAY_LAB", show_default=True, metavar="NAME", help="Which lab ($FAIRWAY_LAB)."
+)
 OUTPUT_OPTION = click.option(
     "--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the answer."
 )
