@@ -11,7 +11,6 @@ cost) and RSS (shared pages counted in every process). Prints one table; nothing
 from __future__ import annotations
 
 import json
-import os
 import re
 import statistics
 import subprocess
