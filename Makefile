@@ -1,16 +1,18 @@
 # The two commands a newcomer needs: `make demo` and `make test`. Both install what is missing first.
 SHELL := /bin/bash
-PYTHON ?= python3
+export PYTHON ?= python3
+export PATH := $(PATH):/usr/sbin:/sbin
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench clean root
 
-setup: .venv/.ready
+setup:
+	@bash setup.sh
 
-.venv/.ready: requirements.lock pyproject.toml setup.sh
-	@PYTHON="$(PYTHON)" bash setup.sh
+root:
+	@[ "$$(id -u)" -eq 0 ] || { echo "the lab makes network namespaces, which needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }
 
-demo: setup
+demo: | root setup
 	@$(BIN)/python examples/demo.py
 
 check: setup
@@ -22,7 +24,7 @@ check: setup
 test: check
 	$(BIN)/python -m pytest
 
-bench: setup
+bench: | root setup
 	$(BIN)/python bench/lab.py
 
 clean:

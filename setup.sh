@@ -1,8 +1,25 @@
 #!/usr/bin/env bash
-# Installs what is missing: Debian packages by name, Python packages by locked hash into .venv.
+# Installs what is missing: Debian packages by name, Python packages by locked hash into .venv. Says what it does, does
+# nothing the second time, and may be run as often as you like.
 set -euo pipefail
 cd "$(dirname "$0")"
+export PATH="$PATH:/usr/sbin:/sbin" # where Debian keeps iptables, and where a plain user or `su` does not look
 python=${PYTHON:-python3}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+# Run a command whose output matters only when it fails.
+quietly() {
+    "$@" </dev/null >"$log" 2>&1 || {
+        cat "$log" >&2
+        fail "this failed: $*"
+    }
+}
 
 missing=()
 need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
@@ -11,18 +28,18 @@ need kubectl kubernetes-client
 need curl curl
 need nslookup dnsutils
 need ip iproute2
+need sysctl procps
 command -v "$python" >/dev/null 2>&1 || missing+=(python3)
 "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
 
 if [ "${#missing[@]}" -gt 0 ]; then
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-        echo "setup: please install: ${missing[*]} (as root on Debian this is done for you)" >&2
-        exit 1
+        fail "please install: ${missing[*]} (as root on Debian this is done for you)"
     fi
     echo "setup: installing from Debian: ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    quietly apt-get update
+    quietly apt-get install -y --no-install-recommends "${missing[@]}"
 fi
 
 # Bridged pods meet the node's rules only with br_netfilter, which some kernels have as a module.
@@ -30,8 +47,20 @@ if [ ! -e /proc/sys/net/bridge ] && [ "$(id -u)" -eq 0 ] && command -v modprobe 
     modprobe br_netfilter || echo "setup: the module br_netfilter could not be loaded; the lab needs it" >&2
 fi
 
-echo "setup: Python packages into .venv (hash-locked)"
-[ -x .venv/bin/python ] || "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-touch .venv/.ready
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "Fairway needs Python 3.11 or later, and $python is $version; choose another with PYTHON=..."
+
+# An environment holds its own path and its Python's version: when one has changed, it is made anew.
+place="$PWD python $version"
+contents=$(cat requirements.lock pyproject.toml setup.sh | sha256sum)
+[ "$(cat .venv/.ready 2>/dev/null)" = "$place $contents" ] && exit 0
+echo "setup: installing Python packages into .venv, each with the hash in requirements.lock"
+if [ "$(cat .venv/.place 2>/dev/null)" != "$place" ]; then
+    quietly "$python" -m venv --clear .venv
+    echo "$place" >.venv/.place
+fi
+pip() { quietly .venv/bin/python -m pip install --disable-pip-version-check --no-input "$@"; }
+pip --require-hashes -r requirements.lock
+pip --no-deps --no-build-isolation --editable .
+echo "$place $contents" >.venv/.ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -122,8 +123,10 @@ def test_a_pod_is_patched_replaced_waited_for_and_deleted(shell: Shell) -> None:
     assert "spec: Forbidden" in shell.fails(
         "replace -f -", current.replace("Policy: Always\n  sch", "Policy: Never\n  sch")
     )
-    shell.says("""patch pod p --subresource=status -p {"status":{"phase":"Running"}}""")
-    assert shell.says("wait pod/p --for=jsonpath={.status.phase}=Running --timeout=5s") == "pod/p condition met\n"
+    status = json.loads(shell.says("get pod p -o json"))
+    status["status"]["conditions"] = [{"type": "ContainersReady", "status": "True"}]
+    shell.says(f"replace --raw /api/v1/namespaces/{shell.namespace}/pods/p/status -f -", json.dumps(status))
+    assert shell.says("wait pod/p --for=condition=ContainersReady --timeout=5s") == "pod/p condition met\n"
     assert "timed out" in shell.fails("wait pod/p --for=condition=Ready --timeout=1s")
     assert shell.says("delete pod p") == 'pod "p" deleted\n'
 
@@ -153,7 +156,7 @@ def test_bad_manifests_name_the_fault_and_change_nothing(shell: Shell) -> None:
     assert "spec.ports[0].port" in shell.fails("apply -f -", good.replace("port: 8080", "port: many"))
     assert "mapping values are not allowed" in shell.fails("apply -f -", "a: b: c\n")
     assert "metadata.name" in shell.fails("apply -f -", good.replace("httpd-svc", "Httpd_Svc"))
-    unknown = shell.fails("apply --validate=ignore -f -", "kind: Cat\napiVersion: v1\nmetadata: {name: x}\n")
+    unknown = shell.fails("apply --validate=false -f -", "kind: Cat\napiVersion: v1\nmetadata: {name: x}\n")
     assert 'no matches for kind "Cat" in version "v1"' in unknown
     clash = good.replace("  selector:", "  type: NodePort\n  selector:").replace(
         "port: 8080", "port: 1\n    nodePort: 31111"
