@@ -14,7 +14,7 @@ from fairway.assemble.life import run
 from fairway.client.http import HttpClient
 from fairway.client.kubeconfig import connect, load
 from fairway.control import manager
-from fairway.dataplane.proxy import Proxy
+from fairway.dataplane.proxy import Pace, Proxy
 from fairway.desired.options import ProxyOptions
 from fairway.kernel.linux.conntrack import LinuxConntrack
 from fairway.kernel.linux.links import LinuxLinks
@@ -31,6 +31,7 @@ from fairway.store.sqlite import SqliteStore
 
 HEARTBEAT_SECONDS = 1.0
 NODE_GRACE_SECONDS = 4.0
+LOOK_SECONDS = 2.0  # how often a proxy looks whether its rules still stand; clusters take 30
 EVICTION_SECONDS = 0  # after the grace; clusters wait five minutes more
 
 
@@ -120,7 +121,9 @@ def proxy(state: StateDir, topology: Topology, node: str) -> None:
             links = LinuxLinks()
             return Node(node, tuple(links.interfaces()), tuple(links.routes()))
 
-        await Proxy(client, LinuxNetfilter(), LinuxConntrack(), observe, options).run(stop)
+        await Proxy(client, LinuxNetfilter(), LinuxConntrack(), observe, options, pace=Pace(check=LOOK_SECONDS)).run(
+            stop
+        )
         await client.close()
 
     run(main)

@@ -30,7 +30,7 @@ from fairway.pods.server import serve
 from fairway.pods.view import Container, Metadata, Pod, PodSpec, Service, decode_pod, decode_service
 from fairway.pods.worker import Ground, Worker
 
-LOOK_SECONDS = 30.0  # how often links and masquerade rules are looked after
+LOOK_SECONDS = 2.0  # how often links and masquerade rules are looked after; a look takes milliseconds
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ class Agent:
                 worker.kick()
 
     async def _look_after_network(self) -> None:
-        """Notice that links or masquerade rules were removed: the kernel tells nobody, so this one looks."""
+        """Notice that links or masquerade rules were removed."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:

@@ -74,6 +74,8 @@ class PodNetwork:
         self._file = state_dir / "links.json"
         self._applied = _read(self._file)
         self._held: dict[str, tuple[str, ...]] = {}
+        self._attached: dict[str, Veth] = {}
+        self._loose: set[str] = set()
         self._ipam: Ipam | None = None
         self._ranges: tuple[str, ...] = ()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="links")
@@ -98,11 +100,29 @@ class PodNetwork:
         device = self._device()
         wanted = flannel.node_links(self._node_name, ranges, self._node_ip, device, peers)
         if wanted != self._applied or not self.ready.is_set():
-            self._links.apply(wanted, self._applied)
+            self._apply(wanted, self._applied)
             self._applied = wanted
             _write(self._file, wanted)
         if ranges != self._ranges:
             self._masquerade(ranges)
+
+    def _apply(self, wanted: LinkState, previous: LinkState | None) -> None:
+        """Lay the node's links, and link again the pods whose link is gone: all of them when the bridge was, as a new
+        bridge has no ports."""
+        before = {interface.name for interface in self._links.interfaces()}
+        self._links.apply(wanted, previous)
+        for uid, veth in self._attached.copy().items():
+            if flannel.BRIDGE not in before or veth.name not in before or uid in self._loose:
+                self._attach_again(uid, veth)
+
+    def _attach_again(self, uid: str, veth: Veth) -> None:
+        try:
+            self._links.add_veth(veth)
+        except KernelError as error:  # no end in itself: the pod may be ending, which its worker sees to
+            self._loose.add(uid)
+            _log.warning("%s", error)
+        else:
+            self._loose.discard(uid)
 
     def _device(self) -> str:
         for interface in self._links.interfaces():
@@ -119,10 +139,11 @@ class PodNetwork:
                     self._netfilter.restore(family, text)
 
     async def restore(self) -> None:
-        """Put back what someone removed of links and masquerade rules; with everything in place it changes nothing."""
+        """Put back what someone removed of links, pods' ones among them, and masquerade rules; with everything in place
+        it changes nothing."""
         applied = self._applied
         if self.ready.is_set() and applied is not None:
-            await self._call(lambda: self._links.apply(applied, applied))
+            await self._call(lambda: self._apply(applied, applied))
             await self._call(lambda: self._masquerade(self._ranges))
 
     def allocate(self, uid: str) -> tuple[str, ...]:
@@ -155,11 +176,14 @@ class PodNetwork:
         )
         try:
             await self._call(lambda: self._links.add_veth(veth))
+            self._attached[uid] = veth
         except KernelError as error:
             raise NetworkProblem(str(error)) from error
 
     async def detach(self, uid: str) -> None:
         """Remove a pod's link and take its addresses back; none is no error."""
+        self._attached.pop(uid, None)
+        self._loose.discard(uid)
         await self._call(lambda: self._links.delete_link(link_name(uid)))
         self._held.pop(uid, None)
         if self._ipam is not None:

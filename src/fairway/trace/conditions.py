@@ -67,13 +67,14 @@ class Scene:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """All conditions of a rule together. `holds` False: it does not apply, `remark` says why when that is worth a
-    word. Otherwise it applies with `chance`, if what `mays` say should be so."""
+    word, and `failed` which condition it was. Otherwise it applies with `chance`, if what `mays` say should be so."""
 
     state: State
     holds: bool = True
     chance: Fraction = Fraction(1)
     mays: tuple[str, ...] = ()
     remark: str = ""
+    failed: Match | None = None
 
 
 def read(matches: tuple[Match, ...], state: State, scene: Scene) -> Reading:
@@ -83,7 +84,7 @@ def read(matches: tuple[Match, ...], state: State, scene: Scene) -> Reading:
     for match in matches:
         truth = holds(match, reading.state, scene)
         if truth is False:
-            return replace(reading, holds=False, remark=_remark(match))
+            return replace(reading, holds=False, remark=_remark(match), failed=match)
         if isinstance(truth, Chance):
             reading = replace(reading, chance=reading.chance * truth.probability)
         elif isinstance(truth, May):
@@ -199,6 +200,22 @@ def _remark(match: Match) -> str:
         return ""
     within = f" in the last {match.seconds} seconds" if match.seconds else ""
     return f"taken as a new client: not in list {match.name}{within}"
+
+
+def why_unmarked(match: Match | None, state: State) -> str:
+    """What about its source spared the packet a rule that marks for masquerading; "" when it was not the source."""
+    match match:
+        case AddressIn(Side.SOURCE, network, True):
+            return f"its source {state.source} is a pod's, in {network}"
+        case AddressIn(Side.SOURCE, network, False) if network.num_addresses == 1:
+            return f"its source {state.source} is not the endpoint itself"
+        case AddressIn(Side.SOURCE, network, False):
+            return f"its source {state.source} is outside {network}"
+        case Device(Side.SOURCE, name, True):
+            return f"it came in by {name}, as pods' packets do"
+        case AddrType(Side.SOURCE, types, False) if "LOCAL" in types:
+            return f"its source {state.source} is no address of this node"
+    return ""
 
 
 def _addrtype(match: AddrType, state: State, scene: Scene) -> Truth:

@@ -71,6 +71,11 @@ class _Note:
             before = None
         if segment.choices:
             yield from self._choices(segment.choices)
+        if segment.alike:
+            numbers = _listed([str(number) for number in segment.alike])
+            branches, go = ("Branches", "go") if len(segment.alike) > 1 else ("Branch", "goes")
+            yield ""
+            yield from self._wrap(f"{branches} {numbers} {go} the way of branch {segment.number}, to another endpoint.")
 
     def _scene(self, scene: Scene, continues: bool) -> Iterator[str]:
         if not scene.parts:

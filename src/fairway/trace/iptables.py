@@ -7,10 +7,11 @@ from fractions import Fraction
 
 from fairway.node import Node
 from fairway.packet import Verdict
+from fairway.ruleset.iptables_terms import Jump
 from fairway.trace.book import Book
 from fairway.trace.branch import Branch
 from fairway.trace.chances import Ledger
-from fairway.trace.conditions import Reading, Scene, read
+from fairway.trace.conditions import Reading, Scene, read, why_unmarked
 from fairway.trace.deeds import Deed, perform
 from fairway.trace.names import chain_kind, subject
 from fairway.trace.steps import Event, Hook, JumpLoop, State, Step
@@ -20,6 +21,8 @@ MAX_RULES = 4_000_000
 
 MAX_BRANCHES = 4096
 """Branches of one walk; a Service of that many endpoints is beyond what iptables carries."""
+
+MARKS_FOR_MASQUERADE = Jump("KUBE-MARK-MASQ")
 
 ENDS = {Event.DROP: Verdict.DROPPED, Event.REJECT: Verdict.REJECTED, Event.UNKNOWN: Verdict.UNKNOWN}
 
@@ -105,6 +108,8 @@ class _Pass:
                 return self._apply(reader.at(index + 1), index, rules[index], reading)
             if reading.remark or state is not reader.branch.state:
                 return self._passed(reader.at(index + 1), index, rules[index], Event.PASSED, reading.remark, state)
+            if unmarked := self._unmarked(state, rules[index], reading):
+                return self._passed(reader.at(index + 1), index, rules[index], Event.UNMARKED, unmarked, state)
             if self.tables.tried > MAX_RULES:
                 return self._stop(reader, Event.UNKNOWN, f"stopped after {MAX_RULES} rules")
         return self._end_of_chain(reader)
@@ -122,6 +127,11 @@ class _Pass:
         book = self.tables.book
         alternatives = book.alternatives(self.table, chain, index) if "--probability" in rule else None
         return read(book.parsed(rule).matches, state, Scene(self.hook, self.tables.node, alternatives))
+
+    def _unmarked(self, state: State, rule: str, reading: Reading) -> str:
+        """Why a rule that leads to the masquerade mark did not take the packet, when nothing marked it before."""
+        marks = self.tables.book.parsed(rule).target == MARKS_FOR_MASQUERADE
+        return why_unmarked(reading.failed, state) if marks and not state.mark else ""
 
     def _apply(self, reader: Reader, index: int, rule: str, reading: Reading) -> Reader | Branch:
         """The rule applies, perhaps only in one of the branches that open here."""

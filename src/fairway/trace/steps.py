@@ -57,6 +57,7 @@ class Event(enum.StrEnum):
     UNTRACKED = "untracked"
     COUNTED = "counted"  # the rule applies and changes nothing on the packet's way
     PASSED = "passed"  # the rule is taken not to apply, for a reason worth telling
+    UNMARKED = "unmarked"  # a rule that has packets masqueraded lets this one alone for its source
     MAY_NOT = "may not"  # nobody can tell; this branch follows the case that the rule does not apply
     ROUTE = "route"
     MARTIAN = "martian"  # the kernel drops the packet for its addresses

@@ -1,7 +1,8 @@
 """A trace arranged for telling: what all branches share once, then each branch's own part once.
 
 Telling leaves out what does not move the packet: chains that had nothing for it are only named, and policies that
-accept are not worth a line. `Segment`s come in the order they are told.
+accept are not worth a line. Of many branches, those that differ only in the endpoint are told once. `Segment`s come in
+the order they are told.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from fairway.ruleset.iptables_match import understand
-from fairway.trace.names import subject
+from fairway.trace.names import chain_kind, subject
 from fairway.trace.steps import Event, Hook, Path, State, Step
 
 
@@ -47,7 +49,8 @@ class Choice:
 @dataclass(frozen=True, slots=True)
 class Segment:
     """Steps that one or more branches have in common; `number` 0 is the beginning. It ends either in `choices`, told
-    by later segments, or in one `path`'s end. `before` is the step that led here."""
+    by later segments, or in one `path`'s end. `before` is the step that led here. `alike` are the numbers of the
+    branches that go the same way to other endpoints and so are not told."""
 
     number: int
     share: Share
@@ -55,24 +58,64 @@ class Segment:
     before: Step | None = None
     choices: tuple[Choice, ...] = ()
     path: Path | None = None
+    alike: tuple[int, ...] = ()
+
+
+MANY = 3
+"""Of more choices than these, those that differ only in the endpoint are told once."""
 
 
 def segments(paths: Sequence[Path]) -> Iterator[Segment]:
     """Arrange the branches of a trace."""
     numbers = itertools.count(1)
-    waiting = [(Choice(0, _share(paths), paths[0].steps[0]), list(paths), 0)] if paths else []
+    waiting = [_Way(Choice(0, _share(paths), paths[0].steps[0]), tuple(paths), 0)] if paths else []
     while waiting:
-        this, group, start = waiting.pop()
+        this, group, start, alike = waiting.pop()
         end = _common(group, start)
         before = group[0].steps[start - 1] if start else None
         steps = group[0].steps[start:end]
         if len(group) == 1:
-            yield Segment(this.number, this.share, steps, before, path=group[0])
+            yield Segment(this.number, this.share, steps, before, path=group[0], alike=alike)
             continue
-        ways = [list(way) for _, way in itertools.groupby(group, key=lambda path: id(path.steps[end]))]
-        choices = tuple(_choice(next(numbers), way, end) for way in ways)
-        yield Segment(this.number, this.share, steps, before, choices=choices)
-        waiting.extend((choice, way, end) for choice, way in reversed(list(zip(choices, ways, strict=True))))
+        groups = [tuple(way) for _, way in itertools.groupby(group, key=lambda path: id(path.steps[end]))]
+        ways = [_Way(_choice(next(numbers), way, end), way, end) for way in groups]
+        yield Segment(this.number, this.share, steps, before, choices=tuple(way.choice for way in ways))
+        waiting.extend(reversed(_told(ways)))
+
+
+class _Way(NamedTuple):
+    """A choice, the paths that begin with it, and the index of the step where they do."""
+
+    choice: Choice
+    paths: tuple[Path, ...]
+    start: int
+    alike: tuple[int, ...] = ()
+
+
+def _told(ways: Sequence[_Way]) -> list[_Way]:
+    """The ways worth telling: all of a few, and of many each kind once."""
+    if len(ways) <= MANY:
+        return list(ways)
+    kinds: dict[object, list[_Way]] = {}
+    for way in ways:
+        kinds.setdefault(_kind(way), []).append(way)
+    return [first._replace(alike=tuple(other.choice.number for other in others)) for first, *others in kinds.values()]
+
+
+def _kind(way: _Way) -> object:
+    """Equal for ways that differ in nothing but the endpoint; a way that forks again is like no other."""
+    if len(way.paths) > 1:
+        return way.choice.number
+    path = way.paths[0]
+    steps = tuple(_step_kind(step) for step in path.steps[way.start :])
+    return steps, path.outcome.verdict, path.outcome.masqueraded, path.egress.device, path.source_seen, path.certain
+
+
+def _step_kind(step: Step) -> object:
+    """What a step has in common with that of another endpoint: chains of one endpoint or Service go by their kind."""
+    kind = chain_kind(step.chain)
+    place: object = kind or (step.chain, step.number)
+    return step.hook, step.event, step.table, place, step.packet.out_device, step.packet.mark
 
 
 def _choice(number: int, way: Sequence[Path], at: int) -> Choice:
@@ -146,7 +189,9 @@ def _fold_chain(kept: list[Step | Idle], end: Step) -> None:
         inner = last
         kept.pop()
     jump = kept[-1] if kept else None
-    if isinstance(jump, Step) and jump.event is Event.JUMP and jump.detail == end.chain:
+    if isinstance(jump, Step) and jump.event is Event.UNMARKED and jump.chain == end.chain:
+        kept.append(end)
+    elif isinstance(jump, Step) and jump.event is Event.JUMP and jump.detail == end.chain:
         if subject(understand(jump.rule).comment) is None:
             kept.pop()
             _add_idle(kept, Idle(end.table, (end.chain, *(inner.chains if inner else ()))))

@@ -133,6 +133,7 @@ _PLAIN: Mapping[Event, str] = {
     Event.UNTRACKED: "Belongs to no connection from here on: nat will not see it.",
     Event.COUNTED: "Counted, and on to the next rule.",
     Event.PASSED: "Passed over: {detail}.",
+    Event.UNMARKED: "Not marked: {detail}.",
     Event.MAY_NOT: "Here it does not apply, which nobody can tell: {detail}.",
     Event.MISSING: "The trail ends: {detail}.",
     Event.UNKNOWN: "The trail ends: {detail}.",

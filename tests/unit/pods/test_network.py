@@ -128,6 +128,41 @@ def test_flushed_rules_and_removed_links_come_back(tmp_path: Path) -> None:
     bench.play(scene)
 
 
+@pytest.mark.parametrize("removed", ["cni0", link_name("u1")])
+def test_pods_are_linked_again_after_the_bridge_or_their_link_was_removed(tmp_path: Path, removed: str) -> None:
+    bench = Bench(tmp_path)
+    bench.kernel.create("/proc/7/ns/net")
+
+    async def scene(network: PodNetwork) -> None:
+        await network.configure(RANGE, [])
+        await network.attach("u1", "/proc/7/ns/net", network.allocate("u1"))
+        bench.links.delete_link(removed)
+        await network.restore()
+        assert bench.links.ports("cni0") == {link_name("u1")}
+
+    bench.play(scene)
+
+
+def test_a_pod_that_could_not_be_linked_again_is_tried_again_until_it_ends(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    pod = bench.kernel.create("/proc/7/ns/net")
+
+    async def scene(network: PodNetwork) -> None:
+        await network.configure(RANGE, [])
+        await network.attach("u1", "/proc/7/ns/net", network.allocate("u1"))
+        bench.links.delete_link("cni0")
+        bench.kernel.remove("/proc/7/ns/net")
+        await network.restore()
+        bench.kernel.enter("/proc/7/ns/net", pod)
+        await network.restore()
+        assert bench.links.ports("cni0") == {link_name("u1")}
+        await network.detach("u1")
+        await network.restore()
+        assert bench.links.ports("cni0") == set()
+
+    bench.play(scene)
+
+
 def test_addresses_held_twice_are_believed_once() -> None:
     held = {"a": ("10.244.1.2",), "b": ("10.244.1.2",), "c": ("10.244.9.9",)}
     assert usable(held, RANGE) == {"a": ("10.244.1.2",)}

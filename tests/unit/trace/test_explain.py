@@ -75,6 +75,85 @@ def test_reasons(case: str, source: str, device: str, destination: str, port: in
     assert sentence in explain.text(golden(case, source, device, destination, port))
 
 
+@pytest.mark.parametrize(
+    ("case", "source", "device", "destination", "port", "sentence"),
+    [
+        ("01", "10.244.1.5", "cni0", "10.96.203.6", 8080, "Not marked: its source 10.244.1.5 is a pod's, in 10.244.0."),
+        ("01", "10.244.1.5", "cni0", "10.96.203.6", 8080, "Not marked: its source 10.244.1.5 is not the endpoint itse"),
+        ("37", "10.244.1.5", "cni0", "10.96.0.55", 80, "Not marked: it came in by cni0, as pods' packets do."),
+        ("48", "10.0.0.100", "eth0", "10.0.0.11", 30203, "Not marked: its source 10.0.0.100 is no address of this no"),
+    ],
+)
+def test_why_a_packet_is_not_to_be_masqueraded(
+    case: str, source: str, device: str, destination: str, port: int, sentence: str
+) -> None:
+    assert sentence in explain.text(golden(case, source, device, destination, port))
+
+
+def test_a_marked_packet_is_not_told_what_else_would_not_have_marked_it() -> None:
+    note = explain.text(golden("01", "10.0.0.100", "eth0", "10.96.203.6", 8080))
+    assert "To be masqueraded, because its source 10.0.0.100 is outside 10.244.0.0/16." in note
+    assert "Not marked" not in note
+
+
+def service_of(*endpoints: str) -> str:
+    """The nat rules of one Service as a node proxy writes them."""
+    names = [f"KUBE-SEP-{letter * 16}" for letter in "ABCDEFGH"[: len(endpoints)]]
+    jumps = [
+        f"-A KUBE-SVC-XVJHHMIFZ6BOUBWS -m statistic --mode random --probability {1 / left:.11f} -j {name}"
+        for name, left in zip(names, range(len(names), 0, -1), strict=True)
+    ]
+    jumps[-1] = f"-A KUBE-SVC-XVJHHMIFZ6BOUBWS -j {names[-1]}"
+    ways = [
+        f"-A {name} -s {endpoint}/32 -j KUBE-MARK-MASQ\n-A {name} -p tcp -j DNAT --to-destination {endpoint}:80"
+        for name, endpoint in zip(names, endpoints, strict=True)
+    ]
+    chains = ["KUBE-MARK-MASQ", "KUBE-SVC-XVJHHMIFZ6BOUBWS", *names]
+    return "\n".join(
+        (
+            "*nat",
+            *(f":{chain} - [0:0]" for chain in chains),
+            "-A PREROUTING -d 10.96.0.20/32 -p tcp --dport 80 -j KUBE-SVC-XVJHHMIFZ6BOUBWS",
+            "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000",
+            *jumps,
+            *ways,
+            "COMMIT",
+        )
+    )
+
+
+def told(*endpoints: str) -> str:
+    packet = Packet("10.244.0.5", "10.96.0.20", Protocol.TCP, 80, in_interface="cni0")
+    return explain.text(trace(parse(service_of(*endpoints)), NODE, packet))
+
+
+def test_of_many_branches_each_kind_is_told_once() -> None:
+    note = told("10.244.0.5", "10.244.1.2", "10.244.0.6", "10.244.1.3", "10.244.1.4")
+
+    branches = [line for line in note.splitlines() if line.startswith("Branch")]
+    assert branches == [
+        "Branch 1, 1/5",  # the endpoint calls itself
+        "Branch 2, 1/5",  # over the overlay
+        "Branches 4 and 5 go the way of branch 2, to another endpoint.",
+        "Branch 3, 1/5",  # on this node
+    ]
+    assert note.count("The destination becomes") == 3
+    for number in range(1, 6):
+        assert f"\n  {number}  1/5  -> KUBE-SEP-" in note
+    assert note.count("\n  1/5  reaches 10.244.") == 5
+
+
+def test_a_single_branch_like_another_is_named_in_the_singular() -> None:
+    note = told("10.244.1.1", "10.244.1.2", "10.244.0.6", "10.244.0.5")
+    assert "\n\nBranch 2 goes the way of branch 1, to another endpoint.\n\nBranch 3, 1/4\n" in note
+
+
+def test_few_branches_are_all_told() -> None:
+    note = told("10.244.1.1", "10.244.1.2", "10.244.1.3")
+    assert note.count("The destination becomes") == 3
+    assert "another endpoint" not in note
+
+
 def test_doubts_are_told_as_doubts() -> None:
     rules = parse("*filter\n:FORWARD ACCEPT\n-A FORWARD -m set --match-set bad src -j DROP\nCOMMIT")
     note = explain.text(trace(rules, NODE, Packet("10.0.0.9", "10.244.0.9", Protocol.TCP, 80, in_interface="eth0")))

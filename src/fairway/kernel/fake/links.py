@@ -73,6 +73,10 @@ class FakeNetwork:
         """Make `links` the namespace at `path`."""
         self._namespaces[path] = links
 
+    def remove(self, path: str) -> None:
+        """Let the namespace at `path` be gone; none is no error."""
+        self._namespaces.pop(path, None)
+
 
 class FakeLinks:
     """`Links` of one namespace of a `FakeNetwork`, a new one by default.
@@ -163,6 +167,10 @@ class FakeLinks:
             forwarding=tuple(entry for entry in entries if isinstance(entry, ForwardingEntry)),
             sysctls=dict(self._sysctls),
         )
+
+    def ports(self, bridge: str) -> frozenset[str]:
+        """The devices in a bridge."""
+        return frozenset(name for name, link in self._links.items() if link.master == bridge)
 
     def _observe(self) -> Observed:
         down = frozenset(name for name, link in self._links.items() if not link.up)
