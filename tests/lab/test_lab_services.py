@@ -157,6 +157,12 @@ def test_trace_tells_the_undelivered_by_its_exit_code(lab: Lab) -> None:
     assert "after 0 ms: Couldn't connect" in lab.curl("node-a", f"http://{lab.cluster_ip('empty')}/", allow=True)
 
 
+def test_trace_knows_that_a_cluster_ip_ends_at_the_segments_router(lab: Lab) -> None:
+    said = json.loads(lab.fairway("trace", "--from", "client", "--to", "httpd-svc:8080", "-o", "json", allow=True))
+    assert [(outcome["verdict"], outcome["probability"]) for outcome in said["outcomes"]] == [("rejected", "1")]
+    assert "Couldn't connect" in lab.curl("client", f"http://{lab.cluster_ip('httpd-svc')}:8080/", allow=True)
+
+
 def test_logs_and_what_ran_for_an_unknown_image(lab: Lab) -> None:
     pod = lab.pod("run=httpd")
     lab.curl(pod, "http://127.0.0.1/")

@@ -15,6 +15,7 @@ from fairway.client.kubeconfig import connect, load
 from fairway.kernel.linux import netns
 from fairway.kernel.linux.links import LinuxLinks
 from fairway.kernel.linux.netfilter import LinuxNetfilter
+from fairway.lab import build
 from fairway.lab.state import StateDir
 from fairway.lab.topology import Topology
 from fairway.node import Node
@@ -146,7 +147,7 @@ async def _start(client: Client, topology: Topology, question: Question, destina
     if address == topology.outside_client:
         if destination in owner:
             return _Start(owner[destination], address, "eth0")
-        return _Start("client", address, "")
+        return _Start("segment", address, build.SEGMENT_BRIDGE)  # what is not on the segment goes to its router
     pod = await _pod(client, question, address)
     node = pod["spec"].get("nodeName", "")
     ip = pod.get("status", {}).get("podIP", "")

@@ -23,6 +23,7 @@ from fairway.pods.records import sandbox_pids
 
 API_PORT = 6443
 BACKLOG = 512
+SEGMENT_BRIDGE = "br0"
 SEGMENT_MTU = 1500
 POD_END = 3.0  # seconds a killed pod may take to vanish
 
@@ -46,15 +47,15 @@ def build_network(topology: Topology) -> None:
     for name in topology.namespaces():
         netns.create(name)
     segment = LinuxLinks(netns.path(topology.namespace("segment")))
-    gateway = DeviceAddress("br0", f"{topology.gateway}/{topology.prefix_length}")
-    segment.apply(LinkState((Bridge("br0", mtu=SEGMENT_MTU),), addresses=(gateway,), sysctls=GATEWAY_SYSCTLS))
+    gateway = DeviceAddress(SEGMENT_BRIDGE, f"{topology.gateway}/{topology.prefix_length}")
+    segment.apply(LinkState((Bridge(SEGMENT_BRIDGE, mtu=SEGMENT_MTU),), addresses=(gateway,), sysctls=GATEWAY_SYSCTLS))
     for member, address in members(topology).items():
         segment.add_veth(
             Veth(
                 name=member,
                 peer_name="eth0",
                 peer_namespace=netns.path(topology.namespace(member)),
-                master="br0",
+                master=SEGMENT_BRIDGE,
                 mtu=SEGMENT_MTU,
                 peer_addresses=(f"{address}/{topology.prefix_length}",),
                 peer_gateways=(topology.gateway,),
