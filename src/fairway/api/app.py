@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from fairway.api import status
-from fairway.api.answers import Answer, Stream
+from fairway.api.answers import Answer, Stream, Tunnel
 from fairway.api.handlers import failed
 from fairway.objects.codec import MAX_BYTES
 
@@ -42,11 +44,25 @@ class Respond(Protocol):
     ) -> Answer | Stream: ...
 
 
-class App:
-    """ASGI 3 application for HTTP."""
+class Connect(Protocol):
+    """From the parts of a request for an upgrade to its answer."""
 
-    def __init__(self, respond: Respond, write_seconds: float = WRITE_SECONDS) -> None:
+    async def __call__(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        certificate: Mapping[str, object] | None = None,
+    ) -> Answer | Tunnel: ...
+
+
+class App:
+    """ASGI 3 application for HTTP; upgraded connections, for which ASGI has no words, come by `upgrade`."""
+
+    def __init__(self, respond: Respond, connect: Connect, write_seconds: float = WRITE_SECONDS) -> None:
         self._respond = respond
+        self._connect = connect
         self._write_seconds = write_seconds
         self._closing = asyncio.Event()
 
@@ -75,6 +91,35 @@ class App:
             await self._send_answer(answer, send, head=scope["method"] == "HEAD", whole=body is not None)
         else:
             await self._send_stream(answer, receive, send)
+
+    async def upgrade(self, scope: Scope, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry a connection whose client asks for an upgrade to whoever serves it, until either leaves. `scope` is
+        as for HTTP."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        path, query = scope["raw_path"].decode("ascii"), scope["query_string"].decode("latin-1")
+        answer = await self._connect(scope["method"], path, query, headers, scope.get(CERTIFICATE))
+        try:
+            if isinstance(answer, Answer):
+                writer.write(_refusal(answer))
+            else:
+                await self._carry(answer, reader, writer)
+        finally:
+            writer.close()
+
+    async def _carry(self, tunnel: Tunnel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(tunnel.head)
+        tasks = [
+            asyncio.ensure_future(_copy(reader, tunnel.writer)),
+            asyncio.ensure_future(_copy(tunnel.reader, writer)),
+            asyncio.ensure_future(self._closing.wait()),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            tunnel.writer.close()
 
     async def _send_answer(self, answer: Answer, send: Send, head: bool, whole: bool) -> None:
         pieces = [answer.body] if isinstance(answer.body, bytes) else _joined(answer.body)
@@ -141,6 +186,23 @@ async def _body(receive: Receive) -> bytes | None:
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Everything from one connection to another, no faster than the other takes it."""
+    with contextlib.suppress(OSError):
+        while data := await reader.read(PIECE):
+            writer.write(data)
+            await writer.drain()
+
+
+def _refusal(answer: Answer) -> bytes:
+    """A whole HTTP response, after which the connection ends."""
+    body = answer.bytes()
+    headers = [*_headers(answer.content_type, answer.headers), (b"connection", b"close")]
+    lines = [b"%s: %s" % header for header in headers] + [b"content-length: %d" % len(body)]
+    first = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}".encode()
+    return b"\r\n".join([first, *lines, b"", body])
 
 
 def _headers(content_type: str, others: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:

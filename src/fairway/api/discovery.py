@@ -26,6 +26,9 @@ _SUBRESOURCES: Mapping[str, tuple[Object, Sequence[str]]] = {
     "log": ({}, ("get",)),
     "binding": ({"group": "", "version": "v1", "kind": "Binding"}, ("create",)),
     "eviction": ({"group": "policy", "version": "v1", "kind": "Eviction"}, ("create",)),
+    "exec": ({"group": "", "version": "v1", "kind": "PodExecOptions"}, ("create", "get")),
+    "attach": ({"group": "", "version": "v1", "kind": "PodAttachOptions"}, ("create", "get")),
+    "portforward": ({"group": "", "version": "v1", "kind": "PodPortForwardOptions"}, ("create", "get")),
 }
 KUBERNETES_VERSION = ("1", "36", "0")
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from urllib.parse import urlencode
 
 from fairway.api import status
-from fairway.api.answers import Answer, Stream, json_answer
+from fairway.api.answers import Answer, Stream, Tunnel, json_answer
 from fairway.api.auth import User, authorize
+from fairway.api.connects import Connector
 from fairway.api.deletes import Deleter
 from fairway.api.reads import Reader
-from fairway.api.requests import Request
+from fairway.api.requests import DOORS, Request
 from fairway.api.services import ServiceAllocator
 from fairway.api.subresources import NodeClient, Subresources
 from fairway.api.watches import BOOKMARK_SECONDS, Watching
@@ -40,6 +43,7 @@ class Handlers:
         self._reader = Reader(store, chance.now)
         self._watching = Watching(store, chance.now, bookmark_seconds)
         self._deleter = Deleter(store, self.writer, chance.now)
+        self._connector = Connector(store, nodes)
         self._subresources = Subresources(store, self.writer, self._deleter, nodes, chance)
 
     async def handle(self, request: Request, body: bytes = b"", user: User = LOOPBACK) -> Answer | Stream:
@@ -50,7 +54,16 @@ class Handlers:
         except Exception as error:
             return failed(error)
 
+    async def connect(self, request: Request, query: str, headers: Mapping[str, str], user: User) -> Answer | Tunnel:
+        """Answer a request that asks for an upgrade of its connection; whoever gets a Tunnel closes it."""
+        try:
+            return await self._connector.open(request, query, headers, user)
+        except Exception as error:
+            return failed(error)
+
     async def _dispatch(self, request: Request, body: bytes) -> Answer | Stream:
+        if request.target.subresource in DOORS:
+            raise await self._connector.refuse(request, urlencode(request.query))
         if request.target.subresource not in ("", "status"):
             return await self._subresources.answer(request, body)
         match request.verb:

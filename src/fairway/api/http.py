@@ -9,10 +9,12 @@ import ssl
 from asyncio import sslproto
 from typing import TYPE_CHECKING, Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from fairway.api.app import CERTIFICATE
+from fairway.api.app import CERTIFICATE, App
+from fairway.api.requests import DOORS
 
 if TYPE_CHECKING:
     from fairway.api.server import Api
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 TLS_BUFFER_BYTES = 16384
 HEAD_BYTES = 65536
 """What a request line and its headers may hold (one network read more, to be exact)."""
+_DOORS = tuple(f"/{door}".encode() for door in DOORS)
 KEEP_ALIVE_SECONDS = 120
 GRACEFUL_SECONDS = 2
 
@@ -49,6 +52,31 @@ class GuardedProtocol(HttpToolsProtocol):
         """What follows is the body: the application bounds that."""
         self._in_head = False
         super().on_headers_complete()
+
+    def _should_upgrade(self) -> bool:
+        """Only for what is a connection: anything else may be answered as if no upgrade was asked for
+        (RFC 9110, section 7.8)."""
+        return self._get_upgrade() == b"websocket" and self.url.partition(b"?")[0].endswith(_DOORS)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """It is answered like any request; the answer says what is not served."""
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection to the application, as streams."""
+        app = self.config.app
+        if not isinstance(app, App):
+            raise TypeError("upgrades are for the API's own application")
+        url = httptools.parse_url(self.url)
+        scope = {**self.scope, "raw_path": url.path, "query_string": url.query or b""}
+        self.connections.discard(self)
+        reader = asyncio.StreamReader(loop=self.loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=self.loop)
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        writer = asyncio.StreamWriter(self.transport, protocol, reader, self.loop)
+        task = self.loop.create_task(app.upgrade(scope, reader, writer))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def on_message_complete(self) -> None:
         """What follows is the next head."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING
 
+from fairway.api.answers import Tunnel
 from fairway.api.subresources import NodeError
 
 if TYPE_CHECKING:
     import aiohttp
+
+
+CONNECT_SECONDS = 5
+AGREE_SECONDS = 15
+REASON_BYTES = 4096
 
 
 class HttpNodeClient:
@@ -39,6 +47,26 @@ class HttpNodeClient:
             raise NodeError(text or response.reason or "refused", response.status)
         return _chunks(response)
 
+    async def connect(self, address: str, port: int, path: str, headers: Mapping[str, str]) -> Tunnel:
+        """See NodeClient."""
+        host = f"[{address}]" if ":" in address else address
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                reader, writer = await asyncio.open_connection(address, port, ssl=self._context or True)
+        except OSError as error:
+            raise NodeError(f"{address}:{port} does not answer: {error}") from error
+        lines = [f"GET {path} HTTP/1.1", f"host: {host}:{port}", *(f"{name}: {headers[name]}" for name in headers)]
+        try:
+            async with asyncio.timeout(AGREE_SECONDS):
+                writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+                return Tunnel(await _agreement(reader), reader, writer)
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            writer.close()
+            raise NodeError(f"{address}:{port} broke off: {error}") from error
+        except NodeError:
+            writer.close()
+            raise
+
     async def close(self) -> None:
         """Let go of the connections."""
         if self._session:
@@ -53,6 +81,19 @@ class HttpNodeClient:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
             self._session = aiohttp.ClientSession(timeout=timeout)
         return self._session
+
+
+async def _agreement(reader: asyncio.StreamReader) -> bytes:
+    """The head that agrees to the upgrade. Raises NodeError with the reason when it is another."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    code = re.match(rb"HTTP/1\.1 (\d{3}) ", head)
+    if code is None:
+        raise NodeError("the agent does not speak HTTP/1.1")
+    if code[1] == b"101":
+        return head
+    length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    text = await reader.readexactly(min(int(length[1]), REASON_BYTES)) if length else b""
+    raise NodeError(text.decode(errors="replace").strip() or "refused", int(code[1]))
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:

@@ -42,7 +42,13 @@ _SUBRESOURCE_VERBS: Mapping[str, tuple[Verb, ...]] = {
     "log": ("get",),
     "binding": ("create",),
     "eviction": ("create",),
+    "exec": ("create",),
+    "attach": ("create",),
+    "portforward": ("create",),
 }
+DOORS = ("exec", "attach", "portforward")
+"""Subresources that are connections. WebSocket clients must ask for them with GET (RFC 6455, section 4.1), but whoever
+may look may not therefore run programs: asking is the verb "create" in both forms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,8 @@ def _verb(method: str, target: Target, values: Mapping[str, str]) -> Verb:
         raise status.method_not_allowed()
     if verb in ("create", "deletecollection") and target.kind.namespaced and not target.namespace:
         raise status.method_not_allowed()
+    if target.subresource in DOORS and method == "GET":
+        verb = "create"
     if target.subresource and verb not in _SUBRESOURCE_VERBS[target.subresource]:
         raise status.method_not_allowed()
     if verb in ("get", "list") and not target.subresource and _boolean(values, "watch"):

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 
-from fairway.api.answers import Answer, Stream
+from fairway.api import status
+from fairway.api.answers import Answer, Stream, Tunnel
 from fairway.api.app import App
 from fairway.api.auth import User, authenticate, authorize
 from fairway.api.bootstrap import bootstrap
@@ -65,7 +66,7 @@ class Api:
             store, services, self._nodes, self._chance, config.bookmark_seconds, config.toleration_seconds
         )
         self._paths = Paths(f"{config.advertise_address}:{config.advertise_port}", lambda: self._ready)
-        self.app = App(self.respond)
+        self.app = App(self.respond, self.connect)
         self._ready = False
         self._compaction: asyncio.Task[None] | None = None
 
@@ -108,6 +109,24 @@ class Api:
         except Exception as error:
             return failed(error)
         return await self.handlers.handle(request, body, user)
+
+    async def connect(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        certificate: Mapping[str, object] | None = None,
+    ) -> Answer | Tunnel:
+        """Answer a request that asks for an upgrade of its connection, by its parts as in `respond`."""
+        try:
+            user = authenticate(headers.get("authorization", ""), certificate, self._config.tokens)
+            request = parse(method, path, query, headers)
+            if isinstance(request, Plain):
+                raise status.no_such_path()
+        except Exception as error:
+            return failed(error)
+        return await self.handlers.connect(request, query, headers, user)
 
     async def _compact(self) -> None:
         """Forget what is older than the history that is kept, again and again."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
 from fairway.api import incoming, metadata, render, status
-from fairway.api.answers import Answer, Stream, json_answer
+from fairway.api.answers import Answer, Stream, Tunnel, json_answer
 from fairway.api.bodies import Binding, DeleteOptions, Eviction, Scale, read
 from fairway.api.deletes import Deleter, order_of
 from fairway.api.keys import key_of
@@ -38,6 +38,9 @@ class NodeClient(Protocol):
         self, address: str, port: int, namespace: str, pod: str, container: str, query: Mapping[str, str]
     ) -> AsyncGenerator[bytes, None]:
         """The container's log as it comes. Raises NodeError before the first byte."""
+
+    async def connect(self, address: str, port: int, path: str, headers: Mapping[str, str]) -> Tunnel:
+        """Ask for `path` with an upgrade of the connection. Raises NodeError when the agent does not agree to it."""
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -79,10 +82,7 @@ class Subresources:
         raise status.no_such_path()
 
     async def _load(self, target: Target) -> Object:
-        entry = await self._store.get(key_of(target.kind, target.namespace, target.name))
-        if entry is None:
-            raise status.not_found(target.kind, target.name)
-        return render.load(entry.value, entry.modified)
+        return await load(self._store, target)
 
     async def _rescale(self, request: Request, body: bytes) -> Answer:
         target = request.target
@@ -148,7 +148,7 @@ class Subresources:
 
     async def _log(self, request: Request) -> Stream:
         pod = await self._load(request.target)
-        container = _container(pod, request.query.get("container", ""))
+        container = container_of(pod, request.query.get("container", ""))
         node_name = pod["spec"].get("nodeName", "")
         if not node_name:
             raise status.bad_request(f"pod {request.target.name} does not have a host assigned")
@@ -163,6 +163,14 @@ class Subresources:
                 raise status.bad_request(str(error)) from error
             raise status.internal(f"the agent of node {node_name} gave no log: {error}") from error
         return Stream(chunks, "text/plain")
+
+
+async def load(store: Store, target: Target) -> Object:
+    """The object as it is now. Raises 404."""
+    entry = await store.get(key_of(target.kind, target.namespace, target.name))
+    if entry is None:
+        raise status.not_found(target.kind, target.name)
+    return render.load(entry.value, entry.modified)
 
 
 def scale_of(kind: Kind, obj: Object) -> Object:
@@ -217,8 +225,8 @@ def _set_condition(pod: Object, name: str, now: str) -> None:
     conditions.append({"type": name, "status": "True", "lastProbeTime": None, "lastTransitionTime": now})
 
 
-def _container(pod: Object, asked: str) -> str:
-    """The container a log is asked of: the only one, or the one named. Raises 400."""
+def container_of(pod: Object, asked: str) -> str:
+    """The container that is meant: the only one, or the one named. Raises 400."""
     spec, name = pod["spec"], pod["metadata"]["name"]
     names = [container["name"] for container in spec.get("containers") or []]
     initial = [container["name"] for container in spec.get("initContainers") or []]

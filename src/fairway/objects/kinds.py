@@ -40,7 +40,17 @@ class Kind:
 
 NAMESPACE = Kind("", "v1", "Namespace", "namespaces", "namespace", ("ns",), False, ("status", "finalize"))
 NODE = Kind("", "v1", "Node", "nodes", "node", ("no",), False, ("status",))
-POD = Kind("", "v1", "Pod", "pods", "pod", ("po",), True, ("status", "log", "binding", "eviction"), ("all",))
+POD = Kind(
+    "",
+    "v1",
+    "Pod",
+    "pods",
+    "pod",
+    ("po",),
+    True,
+    ("status", "log", "binding", "eviction", "exec", "attach", "portforward"),
+    ("all",),
+)
 SERVICE = Kind("", "v1", "Service", "services", "service", ("svc",), True, ("status",), ("all",))
 ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", "endpoints", ("ep",))
 EVENT = Kind("", "v1", "Event", "events", "event", ("ev",))

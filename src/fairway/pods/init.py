@@ -10,7 +10,8 @@ Requests (each answered with the same `id`, plus `error` when refused):
   {"do": "start", "container", "attempt", "crashes", "argv", "env", "cwd", "user", "group", "note"} -> {"record"}
   {"do": "stop", "container", "grace"}     SIGTERM now, SIGKILL after `grace` seconds; a second stop may only hasten
   {"do": "exec", "container", "argv", "env", "cwd", "timeout", "fds": 3}  runs beside the container with its
-        environment, on three descriptors sent along (SCM_RIGHTS) or, with "fds": 0, captured -> {"code", "output"}
+        environment, on three descriptors sent along (SCM_RIGHTS) or, with "fds": 0, captured -> {"code", "output"};
+        with "tty" the first descriptor is a terminal and becomes the program's controlling one
   {"do": "signal", "request", "signal"}    to the process group of an exec of this connection
   {"do": "end"}                            SIGKILL to everything, then exit
 Sent unasked: {"event": "state", "containers": {name: record}} first of all, {"event": "exited", "container", "record"}.

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 from aiohttp import web
 
-from fairway.pods import logs
+from fairway.pods import logs, streaming
+from fairway.pods.channels import Channels, NoProtocol, Wanted
 from fairway.pods.config import AgentConfig
 from fairway.pods.errors import NotFound
 from fairway.pods.logs import Query
@@ -63,6 +64,8 @@ class Server:
         """The routes."""
         app = web.Application()
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
+        app.router.add_get("/exec/{namespace}/{pod}/{container}", self._exec)
+        app.router.add_get("/attach/{namespace}/{pod}/{container}", self._attach)
         app.router.add_get("/pods", self._list)
         app.router.add_get("/healthz", self._healthz)
         return app
@@ -90,6 +93,28 @@ class Server:
             await response.write(piece)
         await response.write_eof()
         return response
+
+    async def _exec(self, request: web.Request) -> web.StreamResponse:
+        return await self._stream(request, streaming.run_program)
+
+    async def _attach(self, request: web.Request) -> web.StreamResponse:
+        return await self._stream(request, streaming.watch_container)
+
+    async def _stream(self, request: web.Request, serve: streaming.Session) -> web.StreamResponse:
+        """Agree to the upgrade once it is sure that there is something to talk to."""
+        container = request.match_info["container"]
+        try:
+            directory = self._directory(request.match_info["namespace"], request.match_info["pod"])
+            streaming.check_runs(directory, container)
+            channels = await Channels.accept(request)
+        except NotFound as error:
+            return web.Response(status=404 if error.absent else 400, text=f"{error}\n")
+        except NoProtocol as error:
+            return web.Response(status=400, text=f"{error}\n")
+        wanted = Wanted.of(request.query)
+        await channels.greet(wanted)
+        await channels.finish(await serve(channels, directory, container, wanted))
+        return channels.response
 
     def _directory(self, namespace: str, name: str) -> PodDir:
         found = [

@@ -39,6 +39,10 @@ def answering(answer: Answer | Stream) -> tuple[Respond, list[tuple[Any, ...]]]:
     return respond, seen
 
 
+async def no_upgrades(*_: Any) -> Answer:
+    raise AssertionError("nobody asked for an upgrade")
+
+
 async def call(app: App, given: dict[str, Any], *parts: bytes) -> list[Any]:
     sent: list[Any] = []
     messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
@@ -59,7 +63,7 @@ async def call(app: App, given: dict[str, Any], *parts: bytes) -> list[Any]:
 
 def test_an_answer_is_sent_whole_with_its_length() -> None:
     respond, seen = answering(Answer(201, [b"a" * 300_000, b"b", b"c"], headers=(("warning", "299 - \u00e9\u4e00"),)))
-    start, *bodies = asyncio.run(call(App(respond), scope("POST", "/x%20y", "a=b"), b"1", b"2"))
+    start, *bodies = asyncio.run(call(App(respond, no_upgrades), scope("POST", "/x%20y", "a=b"), b"1", b"2"))
     assert seen == [("POST", "/x%20y", "a=b", {"accept": "*/*"}, b"12", None)]
     headers = dict(start["headers"])
     assert start["status"] == 201 and headers[b"content-length"] == b"300002"
@@ -70,13 +74,13 @@ def test_an_answer_is_sent_whole_with_its_length() -> None:
 
 def test_the_answer_to_head_has_no_body() -> None:
     respond, _ = answering(json_answer({}))
-    start, body = asyncio.run(call(App(respond), scope("HEAD")))
+    start, body = asyncio.run(call(App(respond, no_upgrades), scope("HEAD")))
     assert dict(start["headers"])[b"content-length"] == b"2" and body["body"] == b""
 
 
 def test_a_body_beyond_the_limit_is_413_and_never_held() -> None:
     respond, seen = answering(json_answer({}))
-    start, *_ = asyncio.run(call(App(respond), scope("POST"), *[b"x" * 1_000_000] * 4))
+    start, *_ = asyncio.run(call(App(respond, no_upgrades), scope("POST"), *[b"x" * 1_000_000] * 4))
     assert start["status"] == 413 and not seen and MAX_BYTES < 4_000_000
     assert dict(start["headers"])[b"connection"] == b"close"
 
@@ -113,7 +117,7 @@ def test_a_stream_is_closed_when_its_reader_leaves() -> None:
             if message.get("body"):
                 received.set()
 
-        await asyncio.wait_for(App(respond)(scope(), receive, send), 5)
+        await asyncio.wait_for(App(respond, no_upgrades)(scope(), receive, send), 5)
         assert stream.closed.is_set()
 
     asyncio.run(story())
@@ -123,7 +127,7 @@ def test_a_server_that_stops_ends_its_streams() -> None:
     async def story() -> None:
         stream = Endless()
         respond, _ = answering(Stream(stream.chunks()))
-        app = App(respond)
+        app = App(respond, no_upgrades)
         messages = [{"type": "http.request", "body": b"", "more_body": False}]
 
         async def receive() -> Any:
@@ -158,7 +162,7 @@ def test_a_reader_that_reads_nothing_loses_its_stream() -> None:
             if message.get("body"):
                 await asyncio.Event().wait()
 
-        await asyncio.wait_for(App(respond, write_seconds=0.01)(scope(), receive, send), 5)
+        await asyncio.wait_for(App(respond, no_upgrades, write_seconds=0.01)(scope(), receive, send), 5)
         assert stream.closed.is_set()
 
     asyncio.run(story())

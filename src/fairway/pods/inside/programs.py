@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections.abc import Callable
@@ -15,6 +16,9 @@ else:
     Record = dict
 
 
+TIOCSCTTY = 0x540E  # asm-generic/ioctls.h
+
+
 class Trouble(Exception):
     """A request that cannot be carried out; the text goes back to whoever asked."""
 
@@ -24,6 +28,8 @@ def _become(request: Record, streams: tuple[int, int, int]) -> None:
     os.setsid()
     for target, descriptor in enumerate(streams):
         os.dup2(descriptor, target)
+    if request.get("tty"):
+        fcntl.ioctl(0, TIOCSCTTY, 0)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and ignored signals survive exec
     os.umask(0o022)
     argv, env, cwd = request["argv"], request["env"], request.get("cwd") or "/"
