@@ -7,6 +7,7 @@ export PATH="$PATH:/usr/sbin:/sbin" # where Debian keeps iptables, and where a p
 python=${PYTHON:-python3}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+trap 'echo "setup: interrupted; the next run goes on from here" >&2; exit 130' INT
 
 fail() {
     echo "setup: $*" >&2
@@ -53,7 +54,7 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 # An environment holds its own path and its Python's version: when one has changed, it is made anew.
 place="$PWD python $version"
-contents=$(cat requirements.lock pyproject.toml setup.sh | sha256sum)
+contents=$(cat requirements.lock pyproject.toml | sha256sum)
 [ "$(cat .venv/.ready 2>/dev/null)" = "$place $contents" ] && exit 0
 echo "setup: installing Python packages into .venv, each with the hash in requirements.lock"
 if [ "$(cat .venv/.place 2>/dev/null)" != "$place" ]; then

@@ -6,20 +6,25 @@ only if all of them held.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 FAIRWAY = str(HERE.parent / ".venv" / "bin" / "fairway")
 LAB = "demo"
+NODES = ("node-a", "node-b", "node-c")
 CONNECTIONS = 300
 COLOUR = sys.stdout.isatty()
 
@@ -45,7 +50,10 @@ def run(command: str, *, show: bool = True, check: bool = True) -> str:
     if show:
         print(paint("1", f"$ {command}"), flush=True)
     words = [FAIRWAY if word == "fairway" else word for word in shlex.split(command)]
-    done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        raise DemoError(f"{words[0]} is not there; `make setup` installs it") from None
     output = done.stdout + done.stderr
     if show and output.strip():
         print(output.rstrip(), flush=True)
@@ -74,8 +82,9 @@ def wait_for(what: str, holds: Callable[[], bool], seconds: float = 30.0) -> flo
     return time.monotonic() - begun
 
 
-def kubectl_json(command: str) -> dict:
-    return json.loads(run(f"kubectl {command} -o json", show=False))
+def kubectl_json(command: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run(f"kubectl {command} -o json", show=False))
+    return found
 
 
 def addresses(service: str) -> list[str]:
@@ -83,18 +92,26 @@ def addresses(service: str) -> list[str]:
     return sorted(address["ip"] for subset in subsets for address in subset.get("addresses", []))
 
 
-def pods(selector: str) -> list[dict]:
+def pods(selector: str) -> list[dict[str, Any]]:
     found = kubectl_json(f"get pods -l {selector}")["items"]
     return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
 
 def cluster_ip(service: str) -> str:
-    return kubectl_json(f"get service {service}")["spec"]["clusterIP"]
+    return str(kubectl_json(f"get service {service}")["spec"]["clusterIP"])
+
+
+def rules_follow(node: str, service: str) -> bool:
+    """Whether the node's rules send the Service's connections to its endpoints, and nowhere else."""
+    rules = inside(node, "iptables-save -t nat", show=False)
+    return sorted(re.findall(rf'"default/{service}".* --to-destination (\S+):\d+$', rules, re.M)) == addresses(service)
 
 
 def settled(service: str, count: int) -> None:
+    """Wait for as many endpoints, and until every node's rules lead to them."""
     wait_for(f"{count} endpoints of {service}", lambda: len(addresses(service)) == count)
-    time.sleep(0.2)  # the nodes' rules follow the endpoints within milliseconds
+    for node in NODES:
+        wait_for(f"the rules of {node}", functools.partial(rules_follow, node, service))
 
 
 def bring_up() -> None:
@@ -123,7 +140,7 @@ def prove_cluster_ip(pod: str) -> None:
     ip = cluster_ip("httpd-svc")
     for host in (ip, "httpd-svc", "httpd-svc.default", "httpd-svc.default.svc.cluster.local"):
         expect(inside(pod, f"curl -sS -m 5 http://{host}:8080/"), "It works!", f"http://{host}:8080/ answers")
-    for node in ("node-a", "node-b", "node-c"):
+    for node in NODES:
         expect(inside(node, f"curl -sS -m 5 http://{ip}:8080/"), "It works!", f"{node} reaches the ClusterIP")
 
 
@@ -152,29 +169,35 @@ def prove_replacement() -> str:
     title("A pod is deleted: its successor has a new address, and requests go on")
     before = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in pods("run=httpd")}
     victim = min(before)
-    url = f"http://{cluster_ip('httpd-svc')}:8080/hostname"
-    probe = start_probe(url, 4)
-    time.sleep(0.5)
-    run(f"kubectl delete pod {victim}")
-    settled("httpd-svc", 3)
-    after = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in pods("run=httpd")}
-    new = next(iter(set(after) - set(before)))
-    if set(after.values()) != set(addresses("httpd-svc")) or before[victim] in after.values():
-        raise DemoError(f"endpoints did not follow: pods {after}, endpoints {addresses('httpd-svc')}")
-    good(f"{victim} {before[victim]} was replaced by {new} {after[new]}")
-    report_probe(probe, 1.0)
+    with probing(f"http://{cluster_ip('httpd-svc')}:8080/hostname", seconds=4) as probe:
+        run(f"kubectl delete pod {victim}")
+        settled("httpd-svc", 3)
+        after = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in pods("run=httpd")}
+        new: str = next(iter(set(after) - set(before)))
+        if set(after.values()) != set(addresses("httpd-svc")) or before[victim] in after.values():
+            raise DemoError(f"endpoints did not follow: pods {after}, endpoints {addresses('httpd-svc')}")
+        good(f"{victim} {before[victim]} was replaced by {new} {after[new]}")
+        report_probe(probe, 1.0)
     environment = inside(new, "env")
     expect(environment, r"HTTPD_SVC_SERVICE_HOST=10\.", "the new pod's environment has HTTPD_SVC_SERVICE_HOST")
     expect(environment, r"HTTPD_SVC_PORT_8080_TCP=tcp://10\.", "and the docker-link form HTTPD_SVC_PORT_8080_TCP")
     return new
 
 
-def start_probe(url: str, seconds: int) -> subprocess.Popen:
-    command = [FAIRWAY, "exec", "--lab", LAB, "node-a", "--", "python3", str(HERE / "probe.py"), url, str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+@contextmanager
+def probing(url: str, seconds: int) -> Iterator[subprocess.Popen[str]]:
+    """Ask from node-a in the background; not left running when the step fails."""
+    command = [FAIRWAY, "exec", "--lab", LAB, "node-a", "--", sys.executable, str(HERE / "probe.py"), url, str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as probe:
+        try:
+            time.sleep(0.5)  # some requests before anything happens
+            yield probe
+        finally:
+            probe.kill()
 
 
-def report_probe(probe: subprocess.Popen, limit: float) -> None:
+def report_probe(probe: subprocess.Popen[str], limit: float) -> None:
+    print("   (requests go on for some seconds more)", flush=True)
     said = json.loads(probe.communicate(timeout=60)[0])
     print(
         f"   {said['requests']} requests, {said['failures']} failed; longest time without an answer "
@@ -224,29 +247,68 @@ def prove_trace() -> None:
 def prove_node_death() -> None:
     title("A node dies: its pods are replaced, requests go on")
     victim = "node-c"
-    probe = start_probe(f"http://{cluster_ip('myhttpd-svc')}:8080/hostname", 12)
-    time.sleep(0.5)
-    run(f"fairway kill-node --lab {LAB} {victim}")
 
     def moved() -> bool:
         alive = [pod for pod in pods("run=httpd") if pod["spec"].get("nodeName") != victim]
         ready = [pod for pod in alive if pod["status"].get("podIP") in addresses("myhttpd-svc")]
         return len(ready) == 3 and len(addresses("myhttpd-svc")) == 3
 
-    seconds = wait_for("three endpoints on the other nodes", moved)
-    run("kubectl get nodes")
-    run("kubectl get pods -l run=httpd -o wide")
-    good(f"three endpoints on the living nodes after {seconds:.1f} s")
-    report_probe(probe, 8.0)
+    with probing(f"http://{cluster_ip('myhttpd-svc')}:8080/hostname", seconds=12) as probe:
+        run(f"fairway kill-node --lab {LAB} {victim}")
+        seconds = wait_for("three endpoints on the other nodes", moved)
+        run("kubectl get nodes")
+        run("kubectl get pods -l run=httpd -o wide")
+        good(f"three endpoints on the living nodes after {seconds:.1f} s")
+        report_probe(probe, 8.0)
+
+
+def command_line(pid: str) -> bytes:
+    """Empty when the process has ended, also when nobody has asked for its exit code yet."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def lab_processes() -> set[str]:
+    """The pids of the lab: its units, and whatever names the lab's folder (pods and what waits on them)."""
+    units = json.loads(run(f"fairway status --lab {LAB} -o json", show=False))["units"].values()
+    everything = (entry.name for entry in Path("/proc").glob("[0-9]*"))
+    inside_folder = {pid for pid in everything if f"/run/fairway/{LAB}/".encode() in command_line(pid)}
+    return inside_folder | {str(unit["pid"]) for unit in units if unit["pid"]}
 
 
 def take_down() -> None:
     title("Everything goes")
+    processes = lab_processes()
     run(f"fairway down --lab {LAB}")
     left = [name for name in run("ip netns list", show=False).split() if name.startswith(f"fw-{LAB}-")]
-    if left or Path(f"/run/fairway/{LAB}").exists():
-        raise DemoError(f"left behind: {left}")
-    good("no namespace, no process, no file left")
+    left += [f"process {pid}" for pid in processes if command_line(pid)]
+    left += [str(path) for path in Path("/run/fairway").glob(LAB)]
+    if left:
+        raise DemoError(f"left behind: {', '.join(left)}")
+    good(f"no namespace, none of {len(processes)} processes, no file left")
+
+
+def walk() -> None:
+    bring_up()
+    apply_manifests()
+    pod = pods("run=httpd")[0]["metadata"]["name"]
+    prove_cluster_ip(pod)
+    prove_names(pod)
+    prove_spread(pod)
+    prove_replacement()
+    prove_node_port()
+    prove_controller()
+    prove_trace()
+    prove_node_death()
+    take_down()
+
+
+def clean_up() -> None:
+    """End the lab however far it came; a second Ctrl-C does not stop half-way."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    subprocess.run([FAIRWAY, "down", "--lab", LAB], capture_output=True)
 
 
 def main() -> int:
@@ -255,21 +317,14 @@ def main() -> int:
         print("make demo: the lab makes network namespaces, which needs root", file=sys.stderr)
         return 1
     try:
-        bring_up()
-        apply_manifests()
-        pod = pods("run=httpd")[0]["metadata"]["name"]
-        prove_cluster_ip(pod)
-        prove_names(pod)
-        prove_spread(pod)
-        prove_replacement()
-        prove_node_port()
-        prove_controller()
-        prove_trace()
-        prove_node_death()
-        take_down()
-    except (DemoError, subprocess.TimeoutExpired, KeyboardInterrupt) as error:
-        print(f"\n{paint('1;31', 'the demo failed')}: {error}", file=sys.stderr)
-        run(f"fairway down --lab {LAB}", show=False, check=False)
+        walk()
+    except KeyboardInterrupt:
+        print("\ninterrupted; the lab is taken down", file=sys.stderr, flush=True)
+        clean_up()
+        return 130
+    except (DemoError, subprocess.TimeoutExpired) as error:
+        print(f"\n{paint('1;31', 'the demo failed')}: {error}", file=sys.stderr, flush=True)
+        clean_up()
         return 1
     print(f"\n{paint('1;32', 'All steps held')} ({time.monotonic() - begun:.0f} s).")
     return 0
