@@ -5,8 +5,8 @@ Kubernetes extends media types with parameters: `application/json;as=Table;v=v1;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from fairway.api import status
@@ -49,16 +49,26 @@ class Wanted:
     form: Form = ""
 
 
+_ANYTHING = Wanted()
+REMEMBERED = 256
+REMEMBERED_LENGTH = 512
+"""How many headers are remembered, and how long they may be: a client sends the same one with every request."""
+
+
 def parse_media_types(header: str) -> list[MediaType]:
     """The header's entries, the most wanted first; of equals the earlier."""
     found = [_media_type(part) for part in header.split(",") if part.strip()]
     return sorted(found, key=lambda media: -media.quality)
 
 
-def negotiate(header: str, forms: Sequence[Form] = ("Table", "PartialObjectMetadata")) -> Wanted:
+def negotiate(header: str) -> Wanted:
     """The best of what is asked that the server has. Raises 406."""
     if not header:
-        return Wanted()
+        return _ANYTHING
+    return _known(header) if len(header) <= REMEMBERED_LENGTH else _negotiated(header)
+
+
+def _negotiated(header: str) -> Wanted:
     for media in parse_media_types(header):
         encoding = _ENCODINGS.get(media.name)
         if encoding is None or media.quality <= 0:
@@ -67,9 +77,12 @@ def negotiate(header: str, forms: Sequence[Form] = ("Table", "PartialObjectMetad
         if not asked:
             return Wanted(encoding)
         form = _FORMS.get(asked, "")
-        if form in forms and media.parameter("v") == "v1" and media.parameter("g") == "meta.k8s.io":
+        if form and media.parameter("v") == "v1" and media.parameter("g") == "meta.k8s.io":
             return Wanted(encoding, form)
     raise status.not_acceptable(_OFFERS)
+
+
+_known = lru_cache(REMEMBERED)(_negotiated)
 
 
 def _media_type(text: str) -> MediaType:

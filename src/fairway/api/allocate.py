@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
 PROBES = 16
@@ -51,7 +52,7 @@ class AddressRange:
     def __contains__(self, address: object) -> bool:
         if not isinstance(address, str):
             return False
-        parsed = ip_address(address)
+        parsed = parsed_address(address)
         return _family(parsed.version) == self.family and int(parsed) in self.span
 
     def show(self, number: int) -> str:
@@ -105,7 +106,13 @@ def _round(first: int, last: int, random: Random) -> Iterator[int]:
 
 def family_of(address: str) -> str:
     """IPv4 or IPv6."""
-    return _family(ip_address(address).version)
+    return _family(parsed_address(address).version)
+
+
+@lru_cache(4096)
+def parsed_address(text: str) -> IPv4Address | IPv6Address:
+    """An address by its text: allocating one looks at it from several sides. Raises ValueError."""
+    return ip_address(text)
 
 
 def _family(version: int) -> str:

@@ -156,7 +156,8 @@ class App:
             try:
                 async for chunk in chunks:
                     message = {"type": "http.response.body", "body": chunk, "more_body": True}
-                    await asyncio.wait_for(send(message), self._write_seconds)
+                    async with asyncio.timeout(self._write_seconds):
+                        await send(message)
                 await send({"type": "http.response.body", "body": b""})
             except TimeoutError:
                 _log.warning("a client read nothing of its stream for %s seconds and was dropped", self._write_seconds)

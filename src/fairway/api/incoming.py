@@ -8,7 +8,7 @@ from typing import Any
 
 from fairway.api import patch, protobuf, status
 from fairway.api.requests import Request, Target, Validation
-from fairway.objects import admit, codec, convert, schema
+from fairway.objects import admit, codec, convert, forms, schema
 
 Object = dict[str, Any]
 
@@ -34,7 +34,7 @@ def decode(body: bytes, content_type: str) -> tuple[Object, list[str]]:
     if media_type(content_type) == protobuf.MEDIA_TYPE:
         return protobuf.decode(body)
     obj = codec.decode(body, content_type)
-    return obj, codec.duplicates(body) if "json" in content_type else []
+    return obj, codec.duplicates(body, obj) if "json" in content_type else []
 
 
 def media_type(content_type: str) -> str:
@@ -45,6 +45,8 @@ def media_type(content_type: str) -> str:
 def accept(target: Target, obj: Object, validation: Validation, found: Sequence[str] = ()) -> Incoming:
     """An object written in the version of the URL, as it will be stored; `found` are faults its text had."""
     _require_type(target, obj)
+    if target.api_version == target.kind.api_version and not found and forms.typed(target.kind, obj):
+        return Incoming(obj, admit.warnings(target.kind, obj, target.api_version))
     checked = codec.check(target.kind, obj, api_version=target.api_version)
     what = f'{target.kind.name} in version "{_version(target)}" cannot be handled as a {target.kind.name}'
     if checked.problems:

@@ -20,7 +20,7 @@ _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGrace
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, whole seconds, as all Kubernetes times."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.isoformat()[:19]}Z"
 
 
 def parse_timestamp(text: str) -> datetime:

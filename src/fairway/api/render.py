@@ -95,11 +95,8 @@ def list_body(
     if wanted.form == "PartialObjectMetadata":
         name, version = "PartialObjectMetadataList", "meta.k8s.io/v1"
     head = msgspec.json.encode({"kind": name, "apiVersion": version, "metadata": metadata})
-    pieces = [head[:-1] + b',"items":[']
-    for entry in entries:
-        pieces.append(form_bytes(target, wanted, options, entry.value, entry.modified, now))
-        pieces.append(b",")
-    if entries:
-        pieces.pop()
-    pieces.append(b"]}")
-    return pieces
+    start = head[:-1] + b',"items":['
+    if not wanted.form and target.api_version == target.kind.api_version:
+        return [start, *codec.joined((entry.value, entry.modified) for entry in entries), b"]}"]
+    bodies = [form_bytes(target, wanted, options, entry.value, entry.modified, now) for entry in entries]
+    return [start, b",".join(bodies), b"]}"]

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import parse_qsl, unquote
 
 from fairway.api import status
 from fairway.api.accept import Wanted, negotiate
 from fairway.objects.kinds import NAMESPACE, Kind, by_resource
+
+REMEMBERED = 4096
+REMEMBERED_LENGTH = 512
+"""How many targets are remembered, and of how long paths: clients ask for the same ones again and again."""
 
 Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
 Validation = Literal["Strict", "Warn", "Ignore"]
@@ -86,6 +91,9 @@ class Options:
     pretty: bool = False
 
 
+NO_OPTIONS = Options()
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A verb on a target."""
@@ -114,12 +122,13 @@ def parse(method: str, path: str, query: str, headers: Mapping[str, str]) -> Req
     Raises 400 for options that cannot be read, 404 for unknown resources, 405 and 406.
     """
     parts = [unquote(part) for part in path.strip("/").split("/")]
-    values = dict(parse_qsl(query, keep_blank_values=True))
+    values = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
     accept = headers.get("accept", "")
     located = _locate(parts)
     if located is None:
         return Plain(method.lower(), "/" + "/".join(parts), accept, values)
-    target = _target(*located)
+    find = _known_target if len(path) <= REMEMBERED_LENGTH else _target
+    target = find(located[0], tuple(located[1]))
     verb = _verb(method, target, values)
     subresource_forms = target.subresource in ("", "status", "scale")
     wanted = negotiate(accept) if subresource_forms else Wanted()
@@ -136,7 +145,7 @@ def _locate(parts: list[str]) -> tuple[str, list[str]] | None:
     return None
 
 
-def _target(api_version: str, rest: list[str]) -> Target:
+def _target(api_version: str, rest: tuple[str, ...]) -> Target:
     if not all(rest):
         raise status.no_such_path()
     namespace = ""
@@ -152,6 +161,9 @@ def _target(api_version: str, rest: list[str]) -> Target:
     if name and kind.namespaced and not namespace:
         raise status.no_such_path()
     return Target(kind, api_version, namespace, name, subresource)
+
+
+_known_target = lru_cache(REMEMBERED)(_target)
 
 
 def _verb(method: str, target: Target, values: Mapping[str, str]) -> Verb:
@@ -170,6 +182,8 @@ def _verb(method: str, target: Target, values: Mapping[str, str]) -> Verb:
 
 
 def _options(values: Mapping[str, str]) -> Options:
+    if not values:
+        return NO_OPTIONS
     return Options(
         label_selector=values.get("labelSelector", ""),
         field_selector=values.get("fieldSelector", ""),

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from fairway.api import families, status
-from fairway.api.allocate import AddressRange, Full, address_range, first_free, port_span, probes
+from fairway.api.allocate import AddressRange, Full, address_range, first_free, parsed_address, port_span, probes
 from fairway.api.keys import NODE_PORTS, key_of, node_port_key, prefix_of
 from fairway.api.metadata import timestamp
 from fairway.objects import codec
@@ -24,7 +24,7 @@ from fairway.objects.errors import FieldError
 from fairway.objects.errors import invalid as invalid_field
 from fairway.objects.kinds import IP_ADDRESS, SERVICE, SERVICE_CIDR
 from fairway.objects.services import HEADLESS, needs_cluster_ip, needs_health_check, needs_node_port
-from fairway.store.base import Check, Delete, Put, Store
+from fairway.store.base import Check, Delete, Entry, Put, Store
 
 Object = dict[str, Any]
 
@@ -65,6 +65,8 @@ class ServiceAllocator:
         self._random = random
         self._now = now
         self._uid = uid
+        self._ranges_of: tuple[Entry, ...] = ()
+        self._ranges_now = self._configured
 
     async def plan(self, new: Object | None, old: Object | None) -> Plan:
         """Allocate what `new` needs and free what only `old` had, filling in `new`'s spec. Raises Failure."""
@@ -137,8 +139,13 @@ class ServiceAllocator:
     async def _ranges(self) -> list[AddressRange]:
         """The ranges of every ServiceCIDR that is not on its way out; the configured ones come first."""
         page = await self._store.range(prefix_of(SERVICE_CIDR))
+        if page.entries != self._ranges_of:
+            self._ranges_now, self._ranges_of = self._read_ranges(page.entries), page.entries
+        return self._ranges_now
+
+    def _read_ranges(self, entries: tuple[Entry, ...]) -> list[AddressRange]:
         found = {known.cidr: known for known in self._configured}
-        for entry in page.entries:
+        for entry in entries:
             obj = msgspec.json.decode(entry.value)
             if not obj["metadata"].get("deletionTimestamp"):
                 ranges = map(address_range, obj.get("spec", {}).get("cidrs") or [])
@@ -159,7 +166,7 @@ class ServiceAllocator:
                 "kind": IP_ADDRESS.name,
                 "apiVersion": IP_ADDRESS.api_version,
                 "metadata": {
-                    "name": str(ip_address(address)),
+                    "name": str(parsed_address(address)),
                     "uid": self._uid(),
                     "creationTimestamp": timestamp(self._now()),
                     "labels": {
@@ -251,7 +258,7 @@ class ServiceAllocator:
 
 def _address_key(address: str) -> str:
     """The key of an address' IPAddress, whose name is the canonical form."""
-    return key_of(IP_ADDRESS, "", str(ip_address(address)))
+    return key_of(IP_ADDRESS, "", str(parsed_address(address)))
 
 
 def _is_parent(address: Object, metadata: Object) -> bool:

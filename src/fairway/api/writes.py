@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -86,7 +85,7 @@ class Writer:
         metadata.place(request.target, read.obj)
         written, warnings = await self.change(
             request.target,
-            lambda _: Draft(copy.deepcopy(read.obj), read.warnings),
+            lambda _: Draft(codec.copied(read.obj), read.warnings),
             dry_run=request.options.dry_run,
         )
         return self.answer(request, written, warnings)
@@ -143,7 +142,7 @@ class Writer:
             if entry is None:
                 raise status.not_found(target.kind, target.name)
             old = render.load(entry.value, entry.modified)
-            draft = make(copy.deepcopy(old))
+            draft = make(codec.copied(old))
             plan = NOTHING
             if not trusted:
                 metadata.carry(target, draft.obj, old)
@@ -178,7 +177,7 @@ class Writer:
 
     def _drafted(self, kind: Kind, obj: Object) -> Object:
         """A complete, valid object with the server's metadata. Raises Invalid."""
-        fresh = copy.deepcopy(obj)
+        fresh = codec.copied(obj)
         meta = fresh["metadata"]
         if not meta.get("name") and meta.get("generateName"):
             meta["name"] = metadata.generated_name(meta["generateName"], self._chance.suffix())

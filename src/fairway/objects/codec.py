@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,11 @@ MAX_BYTES = 3 * 1024 * 1024
 MAX_DEPTH = 100
 """How deep lists and maps may be nested."""
 
+PIECE = 256 * 1024
+"""Bytes a long list is cut into."""
+
 _METADATA = b'"metadata":{'
+_METADATA_OPEN = b'"metadata":{"'
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
@@ -137,8 +141,11 @@ class _Pairs(list[tuple[str, Any]]):
     """A JSON object with all its members, also the repeated ones."""
 
 
-def duplicates(body: bytes) -> list[str]:
-    """`duplicate field "spec.ports"` for each member a JSON body gives twice. The body must have passed `parse`."""
+def duplicates(body: bytes, value: Any) -> list[str]:
+    """`duplicate field "spec.ports"` for each member a JSON body gives twice; `value` is what `parse` made of it."""
+    # Decoding keeps one of each: a text that is the same after a round trip has no member twice.
+    if msgspec.json.format(body, indent=-1) == msgspec.json.encode(value):
+        return []
     try:
         value = json.loads(body, object_pairs_hook=_Pairs)
     except ValueError:
@@ -311,11 +318,32 @@ def _prune_value(shape: Shape, value: Any) -> Any:
     return value
 
 
+def copied(obj: dict[str, Any]) -> dict[str, Any]:
+    """A deep copy of what is made of JSON's types, at a tenth of `copy.deepcopy`'s price."""
+    copy: dict[str, Any] = msgspec.to_builtins(obj)
+    return copy
+
+
 def encode(obj: dict[str, Any]) -> bytes:
     """The object as it is stored: `kind`, `apiVersion` and `metadata` first, no resourceVersion."""
     metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key != "resourceVersion"}
     head = {"kind": obj.get("kind", ""), "apiVersion": obj.get("apiVersion", ""), "metadata": metadata}
     return msgspec.json.encode(head | {key: value for key, value in obj.items() if key not in head})
+
+
+def joined(stored: Iterable[tuple[bytes, int]], piece: int = PIECE) -> list[bytes]:
+    """Stored objects, each with its revision as `with_revision` splices it in, between commas: the items of a list of
+    ten thousands, in pieces of about `piece` bytes. Their metadata must not be empty; that of a stored object never is.
+    """
+    bodies = [
+        value.replace(_METADATA_OPEN, b'"metadata":{"resourceVersion":"%d","' % revision, 1)
+        for value, revision in stored
+    ]
+    if not bodies:
+        return []
+    count = max(1, piece * len(bodies) // max(1, sum(map(len, bodies))))
+    starts = range(0, len(bodies), count)
+    return [(b"," if start else b"") + b",".join(bodies[start : start + count]) for start in starts]
 
 
 def with_revision(value: bytes, revision: int) -> bytes:

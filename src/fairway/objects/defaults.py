@@ -35,7 +35,7 @@ def fill(type_: Type, obj: Object) -> None:
     for field in _plan(type_.name):
         value = obj.get(field.name)
         if field.has_default and (value is None or (value == "" and field.type.name == "string")):
-            value = obj[field.name] = deepcopy(field.default)
+            value = obj[field.name] = deepcopy(field.default) if field.target or field.type.element else field.default
         if value is not None and field.target is not None:
             for inner in _objects(field.type, value):
                 fill(field.target, inner)

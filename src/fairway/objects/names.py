@@ -7,6 +7,7 @@ Rules: RFC 1123 labels and subdomains, RFC 1035 labels, qualified names (`exampl
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _LABEL_1123 = re.compile(_LABEL)
@@ -16,6 +17,31 @@ _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _PORT = re.compile(r"[-a-z0-9]+")
 _CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _PATH_SEGMENT = re.compile(r"[/%]")
+
+
+class Patterns(NamedTuple):
+    """The rules as one regular expression each, length included, for those who only want a yes."""
+
+    label: str
+    subdomain: str
+    qualified: str
+    label_value: str
+    port_name: str
+
+
+def _patterns() -> Patterns:
+    subdomain = rf"(?=[^/]{{1,253}}(?:/|\Z)){_SUBDOMAIN.pattern}"
+    word = rf"(?=[^/]{{1,63}}\Z){_QUALIFIED.pattern}"
+    return Patterns(
+        label=rf"(?=[^/]{{1,63}}\Z){_LABEL}",
+        subdomain=subdomain,
+        qualified=f"(?:{subdomain}/)?{word}",
+        label_value=f"(?:{word})?",
+        port_name=r"(?!-)(?!.*--)(?=.*[a-z])[-a-z0-9]{1,15}(?<!-)",
+    )
+
+
+PATTERNS = _patterns()
 
 LABEL_1123 = (
     "a lowercase RFC 1123 label consists of lower case letters, digits and '-', and starts and ends with a letter or "

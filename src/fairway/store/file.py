@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from fairway.store.base import Entry, Event, Unusable
@@ -28,6 +29,19 @@ CREATE TABLE log (
 CREATE INDEX log_by_revision ON log (revision);
 CREATE TABLE compacted (revision INTEGER NOT NULL);
 """
+
+
+ROWS_AT_ONCE = 64
+"""Rows of one INSERT; each number of rows is a statement that stays prepared."""
+
+
+@cache
+def _insertion(rows: int) -> str:
+    return f"INSERT INTO log (revision, created, key, value) VALUES {', '.join(['(?, ?, ?, ?)'] * rows)}"
+
+
+def _gone(event: Event) -> tuple[object, ...]:
+    return event.revision, 0, event.key, None
 
 
 class LogFile:
@@ -69,15 +83,23 @@ class LogFile:
 
     def append(self, transactions: Sequence[Transaction]) -> None:
         """Write transactions and return when they are on the disk; all or none. Raises Unusable."""
-        rows = [
-            (event.revision, event.entry.created, event.key, event.entry.value)
-            if event.entry
-            else (event.revision, 0, event.key, None)
-            for transaction in transactions
-            for event in transaction.events
-        ]
+        events = [event for transaction in transactions for event in transaction.events]
+        if len(events) <= ROWS_AT_ONCE:
+            with self._explained():
+                self._insert(events)
+            return
         with self._transaction():
-            self._db.executemany("INSERT INTO log (revision, created, key, value) VALUES (?, ?, ?, ?)", rows)
+            for start in range(0, len(events), ROWS_AT_ONCE):
+                self._insert(events[start : start + ROWS_AT_ONCE])
+
+    def _insert(self, events: Sequence[Event]) -> None:
+        """One statement, which alone is a transaction too: each step of SQLite gives up the interpreter's lock and
+        has to win it back from a busy event loop."""
+        values: list[object] = []
+        for event in events:
+            entry = event.entry
+            values += (event.revision, entry.created, event.key, entry.value) if entry else _gone(event)
+        self._db.execute(_insertion(len(events)), values)
 
     def forget(self, events: Sequence[Event], revision: int) -> None:
         """Drop the rows that `events`, now history, made superfluous: what they replaced, and deletions themselves."""

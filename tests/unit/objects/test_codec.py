@@ -114,12 +114,13 @@ def test_a_manifest_may_hold_many_documents_and_lists() -> None:
 
 def test_duplicate_members_are_listed_by_path() -> None:
     body = b'{"spec":{"ports":[{"port":1,"port":2}]},"spec":{"a":1,"a":2,"a":3}}'
-    assert codec.duplicates(body) == [
+    assert codec.duplicates(body, codec.parse(body)) == [
         'duplicate field "spec.ports[0].port"',
         'duplicate field "spec"',
         'duplicate field "spec.a"',
     ]
-    assert codec.duplicates(b'{"a":{"b":1},"c":{"b":1}}') == []
+    clean = b'{"a":{"b":1},"c":{"b":1}}'
+    assert codec.duplicates(clean, codec.parse(clean)) == []
 
 
 @pytest.mark.parametrize(
@@ -202,3 +203,13 @@ def test_any_bytes_decode_or_are_refused(body: bytes) -> None:
             assert str(error)
         else:
             assert msgspec.json.decode(msgspec.json.encode(value)) == value
+
+
+@given(st.lists(st.tuples(st.text(max_size=20), st.integers(1, 10**9)), max_size=30), st.integers(1, 400))
+def test_joined_items_are_what_each_is_alone(objects: list[tuple[str, int]], piece: int) -> None:
+    stored = [
+        (codec.encode({"kind": "A", "apiVersion": "v1", "metadata": {"name": n}, "x": {"metadata": {"a": n}}}), r)
+        for n, r in objects
+    ]
+    pieces = codec.joined(stored, piece)
+    assert b"".join(pieces) == b",".join(codec.with_revision(value, revision) for value, revision in stored)

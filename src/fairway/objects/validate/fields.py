@@ -13,6 +13,7 @@ from typing import Any
 
 from fairway.objects import names, schema
 from fairway.objects.errors import FieldError, QuantityError, invalid, not_supported, required
+from fairway.objects.forms import MAY_BE_EMPTY
 from fairway.objects.quantity import parse
 from fairway.objects.schema import Field, Shape, Type
 
@@ -21,8 +22,6 @@ Object = dict[str, Any]
 PORT_RANGE = "must be between 1 and 65535, inclusive"
 NON_NEGATIVE = "must be greater than or equal to 0"
 
-# Required by the schema, yet the empty text is a value.
-_MAY_BE_EMPTY = frozenset({("HTTPHeader", "value"), ("Sysctl", "value")})
 _HEADER = re.compile(r"[-A-Za-z0-9]+")
 
 
@@ -35,7 +34,7 @@ def check_fields(type_: Type, obj: Mapping[str, Any], path: str) -> Iterator[Fie
         if field.type.name == "ObjectMeta":
             continue
         if value is None or value == "" or (field.required and value == []):
-            if field.required and (value != "" or (type_.name, field.name) not in _MAY_BE_EMPTY):
+            if field.required and (value != "" or (type_.name, field.name) not in MAY_BE_EMPTY):
                 yield required(inner)
         else:
             yield from _check_value(field, field.type, value, inner)
