@@ -121,21 +121,22 @@ def test_logs_come_from_the_agent_of_the_pods_node(cluster: Served) -> None:
 
 
 def test_a_watch_arrives_line_by_line_and_ends_with_its_client(cluster: Served) -> None:
+    store = cluster.api.handlers.store
+    before = len(store._log.watchers)  # type: ignore[attr-defined]
     connection = HTTPSConnection("127.0.0.1", cluster.port, context=context(cluster), timeout=5)
     connection.request("GET", "/api/v1/namespaces/default/configmaps?watch=1", headers=TOKEN)
     response = connection.getresponse()
     ask(cluster, "POST", "/api/v1/namespaces/default/configmaps", config_map("seen"))
     event = json.loads(response.readline())
     assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "seen")
-    store = cluster.api.handlers.store
-    assert len(store._log.watchers) == 1  # type: ignore[attr-defined]
+    assert len(store._log.watchers) == before + 1  # type: ignore[attr-defined]
     response.close()
     connection.close()
     for _ in range(50):
         ask(cluster, "GET", "/healthz")
-        if not len(store._log.watchers):  # type: ignore[attr-defined]
+        if len(store._log.watchers) == before:  # type: ignore[attr-defined]
             break
-    assert len(store._log.watchers) == 0  # type: ignore[attr-defined]
+    assert len(store._log.watchers) == before  # type: ignore[attr-defined]
 
 
 def test_rubbish_instead_of_http_does_not_hurt(cluster: Served) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -74,7 +74,7 @@ class App:
         """One request."""
         if scope["type"] != "http":
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _merged(scope["headers"])
         body = await _body(receive)
         if body is None:
             answer: Answer | Stream = failed(status.too_large(MAX_BYTES))
@@ -165,6 +165,18 @@ class App:
                 return
             except Exception:
                 _log.exception("a stream broke off")
+
+
+def _merged(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by name. Lines of one name are one list (RFC 9110, section 5.3); whom to impersonate may have commas in
+    it, so there each line stays one."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in pairs:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if name in headers:
+            value = headers[name] + ("\n" if name.startswith("impersonate-") else ", ") + value
+        headers[name] = value
+    return headers
 
 
 async def _body(receive: Receive) -> bytes | None:

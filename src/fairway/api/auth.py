@@ -1,39 +1,51 @@
-"""Who asks, and whether they may: bearer tokens and client certificates to users, users to a yes or a no.
+"""From credentials to users, from requests to what they ask to do, and the words of a refusal.
 
-`authorize` is the one door through which every request goes; finer rules find their place there.
+Who may do what is `rbac`'s to say; `authority` keeps the roles it goes by.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from fairway.api import status
+from fairway.api.rbac import Deed, Visit
 from fairway.api.requests import Plain, Request
+from fairway.api.users import (
+    ANONYMOUS,
+    AUTHENTICATED,
+    UNAUTHENTICATED,
+    User,
+    account_groups,
+    parse_account,
+)
+from fairway.objects.kinds import NAMESPACE
 
-AUTHENTICATED = "system:authenticated"
-MASTERS = "system:masters"
-OPEN_PATHS = ("version", "healthz", "livez", "readyz")
+__all__ = [
+    "ANONYMOUS",
+    "AUTHENTICATED",
+    "User",
+    "authenticate",
+    "deed_of",
+    "from_certificate",
+    "impersonate",
+    "refusal",
+    "sentence",
+]
+
+Account = Callable[[str], Awaitable[User | None]]
+"""The service account whose token it is, or None."""
+
+_EXTRA = "impersonate-extra-"
 
 
-@dataclass(frozen=True, slots=True)
-class User:
-    """Somebody by name and groups."""
-
-    name: str
-    groups: tuple[str, ...] = ()
-
-
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
-
-Subject = Iterable[tuple[str, str]]
-
-
-def authenticate(authorization: str, certificate: Mapping[str, Any] | None, tokens: Mapping[str, User]) -> User:
+async def authenticate(
+    authorization: str, certificate: Mapping[str, Any] | None, tokens: Mapping[str, User], account: Account
+) -> User:
     """The user behind a request: the verified client certificate first (CN is the name, each O a group), then the
-    bearer token. Wrong credentials raise 401; none at all is the anonymous user.
+    bearer token, a known one or a service account's. Wrong credentials raise 401; none at all is the anonymous user.
 
     `certificate` has the shape of `ssl.SSLSocket.getpeercert()`.
     """
@@ -42,9 +54,13 @@ def authenticate(authorization: str, certificate: Mapping[str, Any] | None, toke
     if not authorization:
         return ANONYMOUS
     scheme, _, token = authorization.partition(" ")
-    if scheme.lower() != "bearer":
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
         raise status.unauthorized()
-    return _from_token(token.strip(), tokens)
+    found = _known(token, tokens) or await account(token)
+    if found is None:
+        raise status.unauthorized()
+    return found
 
 
 def from_certificate(certificate: Mapping[str, Any]) -> User | None:
@@ -57,26 +73,96 @@ def from_certificate(certificate: Mapping[str, Any]) -> User | None:
     return User(names[0], (*groups, AUTHENTICATED))
 
 
-def authorize(user: User, request: Request | Plain) -> None:
-    """Let the user do it or raise 403. Identities that were proved may do everything; others see version and health."""
-    if MASTERS in user.groups or AUTHENTICATED in user.groups:
-        return
+def deed_of(request: Request | Plain) -> Deed | Visit:
+    """What a request asks to do."""
     if isinstance(request, Plain):
-        if request.verb in ("get", "head") and request.path.split("/")[1] in OPEN_PATHS:
-            return
-        why = f'User "{user.name}" cannot {request.verb} path "{request.path}"'
-        raise status.Failure(403, "Forbidden", f"forbidden: {why}", {})
+        return Visit(request.verb, request.path)
     target = request.target
-    where = f' in the namespace "{target.namespace}"' if target.namespace else " at the cluster scope"
     resource = f"{target.kind.plural}/{target.subresource}" if target.subresource else target.kind.plural
-    why = f'User "{user.name}" cannot {request.verb} resource "{resource}" in API group "{target.kind.group}"{where}'
-    raise status.forbidden(target.kind, target.name, why)
+    # A namespace is a thing of the cluster and of itself: a role inside it may give rights on it.
+    namespace = target.name if target.kind is NAMESPACE else target.namespace
+    name = target.name or _named(request.options.field_selector)
+    return Deed(request.verb, target.kind.group, resource, namespace, name)
 
 
-def _from_token(token: str, tokens: Mapping[str, User]) -> User:
+def refusal(user: User, request: Request | Plain) -> status.Failure:
+    """403, worded as users of kubectl know it."""
+    deed = deed_of(request)
+    why = sentence(user, deed)
+    if isinstance(request, Plain):
+        return status.Failure(403, "Forbidden", f"forbidden: {why}", {})
+    return status.forbidden(request.target.kind, request.target.name, why)
+
+
+def sentence(user: User, deed: Deed | Visit) -> str:
+    """`User "ann" cannot list resource "pods" in API group "" in the namespace "default"`."""
+    if isinstance(deed, Visit):
+        return f'User "{user.name}" cannot {deed.verb} path "{deed.path}"'
+    where = f'in the namespace "{deed.namespace}"' if deed.namespace else "at the cluster scope"
+    return f'User "{user.name}" cannot {deed.verb} resource "{deed.resource}" in API group "{deed.group}" {where}'
+
+
+def impersonate(user: User, headers: Mapping[str, str], allows: Callable[[User, Deed], bool]) -> User:
+    """The user that `user` wants to be taken for by the headers `Impersonate-*`, or `user` where there are none. A
+    header that came several times has its values in lines. Raises 400, and 403 where `allows` does not say yes to
+    every part of the new identity."""
+    name = headers.get("impersonate-user", "")
+    groups = tuple(filter(None, headers.get("impersonate-group", "").split("\n")))
+    uid = headers.get("impersonate-uid", "")
+    extra = tuple((unquote(key[len(_EXTRA) :]), tuple(v.split("\n"))) for key, v in headers.items() if _is_extra(key))
+    if not name:
+        if groups or uid or extra:
+            raise status.bad_request("impersonating groups, a uid or extra needs a user to impersonate")
+        return user
+    for deed in _impersonations(name, groups, uid, extra):
+        if not allows(user, deed):
+            resource = f"{deed.resource}.{deed.group}" if deed.group else deed.resource
+            message = f'{resource} "{deed.name}" is forbidden: {sentence(user, deed)}'
+            raise status.Failure(403, "Forbidden", message, {"name": deed.name, "kind": deed.resource})
+    return User(name, _groups(name, groups), uid, extra)
+
+
+def _is_extra(header: str) -> bool:
+    return header.startswith(_EXTRA)
+
+
+def _impersonations(
+    name: str, groups: tuple[str, ...], uid: str, extra: tuple[tuple[str, tuple[str, ...]], ...]
+) -> Iterator[Deed]:
+    account = parse_account(name)
+    if account:
+        yield Deed("impersonate", "", "serviceaccounts", *account)
+    else:
+        yield Deed("impersonate", "", "users", "", name)
+    for group in groups:
+        yield Deed("impersonate", "", "groups", "", group)
+    if uid:
+        yield Deed("impersonate", "authentication.k8s.io", "uids", "", uid)
+    for key, values in extra:
+        for value in values:
+            yield Deed("impersonate", "authentication.k8s.io", f"userextras/{key}", "", value)
+
+
+def _groups(name: str, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """Those asked for; a service account has its own where none are, and whoever is somebody is authenticated."""
+    account = parse_account(name)
+    if account and not groups:
+        return account_groups(account[0])
+    if name == ANONYMOUS.name:
+        return groups if UNAUTHENTICATED in groups else (*groups, UNAUTHENTICATED)
+    return groups if AUTHENTICATED in groups else (*groups, AUTHENTICATED)
+
+
+def _named(field_selector: str) -> str:
+    """The name that a field selector narrows a collection to: that is how reflectors ask for one object."""
+    key, _, value = field_selector.partition("=")
+    return value.lstrip("=") if key == "metadata.name" and "," not in value else ""
+
+
+def _known(token: str, tokens: Mapping[str, User]) -> User | None:
     # Every token is compared in full, so that time tells nothing about how much of one was right.
     found = [user for known, user in tokens.items() if hmac.compare_digest(known.encode(), token.encode())]
     if not found:
-        raise status.unauthorized()
+        return None
     user = found[0]
     return user if AUTHENTICATED in user.groups else User(user.name, (*user.groups, AUTHENTICATED))

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
-from fairway.api import status
+from fairway.api import roles, status
 from fairway.api.allocate import address_range
 from fairway.api.requests import Target
 from fairway.api.writes import Draft, Writer
-from fairway.objects.kinds import ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, SERVICE, SERVICE_CIDR, Kind
+from fairway.objects.kinds import (
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
+    ENDPOINT_SLICE,
+    ENDPOINTS,
+    NAMESPACE,
+    SERVICE,
+    SERVICE_CIDR,
+    Kind,
+)
 
 Object = dict[str, Any]
 
@@ -29,6 +39,7 @@ async def bootstrap(
         await _ensure(writer, NAMESPACE, "", {"metadata": {"name": namespace}})
     await _ensure(writer, SERVICE_CIDR, "", {"metadata": {"name": NAME}, "spec": {"cidrs": list(cidrs)}})
     await _ready_cidr(writer, now)
+    await _roles(writer)
     await _ensure(writer, SERVICE, "default", _service(cidrs, advertise_port))
     if ip_address(advertise_address).is_loopback:
         # Endpoints may not be loopback addresses: a pod would reach itself there.
@@ -54,6 +65,16 @@ async def _ensure(
             raise
         if make:
             await writer.change(Target(kind, kind.api_version, namespace, obj["metadata"]["name"]), make)
+
+
+async def _roles(writer: Writer) -> None:
+    """The roles and bindings of the beginning, all at once; those that are there get what they lack."""
+
+    async def ensure(kind: Kind, wanted: Object) -> None:
+        await _ensure(writer, kind, "", wanted, lambda old: Draft(roles.completed(old, wanted)))
+
+    every = [ensure(CLUSTER_ROLE, role) for role in roles.cluster_roles()]
+    await asyncio.gather(*every, *(ensure(CLUSTER_ROLE_BINDING, one) for one in roles.cluster_role_bindings()))
 
 
 def _replace(wanted: Object) -> Callable[[Object], Draft]:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from fairway.api import status
 from fairway.api.answers import Answer, Stream, Tunnel, json_answer
-from fairway.api.auth import User, authorize
+from fairway.api.authority import Authority
 from fairway.api.connects import Connector
 from fairway.api.deletes import Deleter
 from fairway.api.reads import Reader
 from fairway.api.requests import DOORS, Request
 from fairway.api.services import ServiceAllocator
 from fairway.api.subresources import NodeClient, Subresources
+from fairway.api.users import LOOPBACK, User
 from fairway.api.watches import BOOKMARK_SECONDS, Watching
 from fairway.api.writes import Chance, Writer
 from fairway.objects.admit import TOLERATION_SECONDS
+from fairway.objects.kinds import RBAC
 from fairway.store.base import Store
 
-_log = logging.getLogger(__name__)
+READING = ("get", "list", "watch")
 
-LOOPBACK = User("system:apiserver", ("system:masters",))
-"""The server itself, and those who live in its process."""
+_log = logging.getLogger(__name__)
 
 
 class Handlers:
@@ -35,11 +37,13 @@ class Handlers:
         services: ServiceAllocator,
         nodes: NodeClient,
         chance: Chance,
+        authority: Authority,
         bookmark_seconds: float = BOOKMARK_SECONDS,
         toleration_seconds: int = TOLERATION_SECONDS,
     ) -> None:
         self.store = store
-        self.writer = Writer(store, services, chance, toleration_seconds)
+        self.writer = Writer(store, services, chance, toleration_seconds, authority.guard)
+        self._authority = authority
         self._reader = Reader(store, chance.now)
         self._watching = Watching(store, chance.now, bookmark_seconds)
         self._deleter = Deleter(store, self.writer, chance.now)
@@ -49,15 +53,19 @@ class Handlers:
     async def handle(self, request: Request, body: bytes = b"", user: User = LOOPBACK) -> Answer | Stream:
         """Answer a request; failures are answers too. Whoever gets a Stream closes it."""
         try:
-            authorize(user, request)
-            return await self._dispatch(request, body)
+            self._authority.authorize(user, request)
+            answer = await self._dispatch(replace(request, user=user), body)
+            if request.target.kind.group == RBAC and request.verb not in READING:
+                await self._authority.refresh()
+            return answer
         except Exception as error:
             return failed(error)
 
     async def connect(self, request: Request, query: str, headers: Mapping[str, str], user: User) -> Answer | Tunnel:
         """Answer a request that asks for an upgrade of its connection; whoever gets a Tunnel closes it."""
         try:
-            return await self._connector.open(request, query, headers, user)
+            self._authority.authorize(user, request)
+            return await self._connector.open(request, query, headers)
         except Exception as error:
             return failed(error)
 

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote
 
 from fairway.api import status
 from fairway.api.accept import Wanted, negotiate
+from fairway.api.users import LOOPBACK, User
 from fairway.objects.kinds import NAMESPACE, Kind, by_resource
 
 REMEMBERED = 4096
@@ -96,7 +97,7 @@ NO_OPTIONS = Options()
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A verb on a target."""
+    """A verb on a target. `user` asks; who that is, the handlers are told."""
 
     verb: Verb
     target: Target
@@ -104,6 +105,7 @@ class Request:
     wanted: Wanted = field(default_factory=Wanted)
     content_type: str = "application/json"
     query: Mapping[str, str] = field(default_factory=dict)
+    user: User = LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)

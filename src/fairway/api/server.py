@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from fairway.api import status
 from fairway.api.answers import Answer, Stream, Tunnel
 from fairway.api.app import App
-from fairway.api.auth import User, authenticate, authorize
+from fairway.api.auth import authenticate, impersonate
+from fairway.api.authority import Authority
 from fairway.api.bootstrap import bootstrap
 from fairway.api.handlers import Handlers, failed
 from fairway.api.metadata import timestamp
@@ -22,6 +23,7 @@ from fairway.api.paths import Paths
 from fairway.api.requests import Plain, parse
 from fairway.api.services import ServiceAllocator
 from fairway.api.subresources import NodeClient
+from fairway.api.users import User
 from fairway.api.watches import BOOKMARK_SECONDS
 from fairway.api.writes import Chance
 from fairway.objects.admit import TOLERATION_SECONDS
@@ -62,8 +64,15 @@ class Api:
         services = ServiceAllocator(
             store, config.service_cidrs, config.node_ports, self._chance.random, self._chance.now, self._chance.uid
         )
+        self._authority = Authority(store)
         self.handlers = Handlers(
-            store, services, self._nodes, self._chance, config.bookmark_seconds, config.toleration_seconds
+            store,
+            services,
+            self._nodes,
+            self._chance,
+            self._authority,
+            config.bookmark_seconds,
+            config.toleration_seconds,
         )
         self._paths = Paths(f"{config.advertise_address}:{config.advertise_port}", lambda: self._ready)
         self.app = App(self.respond, self.connect)
@@ -77,6 +86,7 @@ class Api:
         await bootstrap(
             self.handlers.writer, config.service_cidrs, config.advertise_address, config.advertise_port, now
         )
+        await self._authority.start()
         self._compaction = asyncio.create_task(self._compact())
         self._ready = True
 
@@ -87,6 +97,7 @@ class Api:
             self._compaction.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._compaction
+        await self._authority.stop()
         await self._nodes.close()
 
     async def respond(
@@ -101,10 +112,10 @@ class Api:
         """Answer a request by its parts: `path` still percent-encoded, header names in lower case, `certificate` as
         `ssl.SSLSocket.getpeercert()` gives it."""
         try:
-            user = authenticate(headers.get("authorization", ""), certificate, self._config.tokens)
+            user = await self._who(headers, certificate)
             request = parse(method, path, query, headers)
             if isinstance(request, Plain):
-                authorize(user, request)
+                self._authority.authorize(user, request)
                 return self._paths.answer(request)
         except Exception as error:
             return failed(error)
@@ -120,13 +131,22 @@ class Api:
     ) -> Answer | Tunnel:
         """Answer a request that asks for an upgrade of its connection, by its parts as in `respond`."""
         try:
-            user = authenticate(headers.get("authorization", ""), certificate, self._config.tokens)
+            user = await self._who(headers, certificate)
             request = parse(method, path, query, headers)
             if isinstance(request, Plain):
                 raise status.no_such_path()
         except Exception as error:
             return failed(error)
         return await self.handlers.connect(request, query, headers, user)
+
+    async def _who(self, headers: Mapping[str, str], certificate: Mapping[str, object] | None) -> User:
+        """Who asks, or who he asks to be taken for. Raises 401, 403."""
+        credentials = headers.get("authorization", "")
+        user = await authenticate(credentials, certificate, self._config.tokens, self._account)
+        return impersonate(user, headers, self._authority.policy.allows)
+
+    async def _account(self, token: str) -> User | None:
+        return None
 
     async def _compact(self) -> None:
         """Forget what is older than the history that is kept, again and again."""

@@ -252,6 +252,33 @@ def _ip_address(obj: Object, now: datetime) -> list[Any]:
     return [_name(obj), "/".join(filter(None, parts)) or NONE, age(obj, now)]
 
 
+def _role(obj: Object, now: datetime) -> list[Any]:
+    return [_name(obj), (obj.get("metadata") or {}).get("creationTimestamp") or UNKNOWN]
+
+
+def _role_binding(obj: Object, now: datetime) -> list[Any]:
+    ref = obj.get("roleRef") or {}
+    named: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
+    for subject in obj.get("subjects") or []:
+        name = subject.get("name") or ""
+        whole = f"{subject.get('namespace') or ''}/{name}" if subject.get("kind") == "ServiceAccount" else name
+        named.setdefault(subject.get("kind") or "", []).append(whole)
+    people = [", ".join(named[kind]) for kind in ("User", "Group", "ServiceAccount")]
+    return [_name(obj), f"{ref.get('kind')}/{ref.get('name')}", age(obj, now), *people]
+
+
+_ROLE = Layout((NAME, Column("Created At", "When it was created")), _role)
+_ROLE_BINDING = Layout(
+    (
+        NAME,
+        Column("Role", "The role it gives"),
+        AGE,
+        _wide("Users", "The users who get it"),
+        _wide("Groups", "The groups that get it"),
+        _wide("ServiceAccounts", "The service accounts that get it"),
+    ),
+    _role_binding,
+)
 _WORKLOAD = (
     _wide("Containers", "Names of the template's containers"),
     _wide("Images", "Images of the template's containers"),
@@ -354,5 +381,9 @@ LAYOUTS: Mapping[str, Layout] = {
     "Lease": Layout((NAME, Column("Holder", "Who holds it"), AGE), _lease),
     "ServiceCIDR": Layout((NAME, Column("CIDRs", "Ranges that Services get addresses from"), AGE), _service_cidr),
     "IPAddress": Layout((NAME, Column("ParentRef", "What holds the address"), AGE), _ip_address),
+    "Role": _ROLE,
+    "ClusterRole": _ROLE,
+    "RoleBinding": _ROLE_BINDING,
+    "ClusterRoleBinding": _ROLE_BINDING,
 }
 """By the kind's name."""

@@ -13,6 +13,7 @@ from fairway.api.answers import Answer
 from fairway.api.keys import key_of
 from fairway.api.requests import Request, Target
 from fairway.api.services import NOTHING, Plan, ServiceAllocator
+from fairway.api.users import User
 from fairway.objects import admit, codec
 from fairway.objects.kinds import NAMESPACE, SERVICE, Kind
 from fairway.store.base import Check, Conflict, Delete, Entry, Put, Store
@@ -53,6 +54,9 @@ class Draft:
     warnings: list[str] = field(default_factory=list)
 
 
+Guard = Callable[[User, Kind, str, Object], None]
+"""Whether a user may write that object of a kind in a namespace; raises 403."""
+
 Make = Callable[[Object], Draft]
 """From the stored object (with resourceVersion) to the one that shall be; called again when a race was lost."""
 
@@ -66,16 +70,19 @@ class Writer:
         services: ServiceAllocator,
         chance: Chance,
         toleration_seconds: int = admit.TOLERATION_SECONDS,
+        guard: Guard = lambda user, kind, namespace, obj: None,
     ) -> None:
         self._store = store
         self._services = services
         self._chance = chance
         self._toleration_seconds = toleration_seconds
+        self._guard = guard
 
     async def create(self, request: Request, body: bytes) -> Answer:
         """A new object. Raises 400, 403, 404 (namespace), 409, 422."""
         read = incoming.read_object(request, body)
         metadata.place(request.target, read.obj)
+        self._guard(request.user, request.target.kind, request.target.namespace, read.obj)
         written = await self.add(request.target, read.obj, dry_run=request.options.dry_run)
         return self.answer(request, written, read.warnings, 201)
 
@@ -83,6 +90,7 @@ class Writer:
         """The object replaced, or one of its subresources. Raises 400, 404, 409, 422."""
         read = incoming.read_object(request, body)
         metadata.place(request.target, read.obj)
+        self._guard(request.user, request.target.kind, request.target.namespace, read.obj)
         written, warnings = await self.change(
             request.target,
             lambda _: Draft(codec.copied(read.obj), read.warnings),
@@ -96,6 +104,7 @@ class Writer:
         def make(old: Object) -> Draft:
             read = incoming.apply_patch(request, body, old)
             metadata.place(request.target, read.obj)
+            self._guard(request.user, request.target.kind, request.target.namespace, read.obj)
             return Draft(read.obj, read.warnings)
 
         written, warnings = await self.change(request.target, make, dry_run=request.options.dry_run)

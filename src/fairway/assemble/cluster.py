@@ -195,7 +195,8 @@ async def _settle(topology: Topology, state: StateDir, step: Callable[[str], Non
     """Add what a cluster holds of itself and wait until nodes are ready and the DNS Service answers."""
     client = connect(load(str(state.kubeconfig)))
     try:
-        await _ensure(client, system.dns_service(topology))
+        for obj in (system.dns_service(topology), *system.dns_account()):
+            await _ensure(client, obj)
         step("API server")
         await _ensure(client, system.dns_deployment(str(credentials.kubeconfig_of(state, "dns")), topology))
         await _nodes_ready(client, {node.name for node in topology.nodes})
@@ -212,7 +213,7 @@ async def _ensure(client: Client, obj: dict[str, Any]) -> None:
         raise LabError(f"no such kind: {obj['apiVersion']} {obj['kind']}")
     while True:
         try:
-            await client.create(kind, obj, obj["metadata"]["namespace"])
+            await client.create(kind, obj, obj["metadata"].get("namespace", ""))
             return
         except ApiError as error:
             if error.reason == "AlreadyExists":

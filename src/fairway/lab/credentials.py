@@ -25,7 +25,7 @@ class Identity:
 
 def identities(topology: Topology) -> Iterator[Identity]:
     """Every component that asks the API server from inside the segment."""
-    yield Identity("control", "system:kube-controller-manager", ("system:masters",))
+    yield Identity("control", "system:kube-controller-manager")
     yield Identity("dns", "system:serviceaccount:kube-system:fairway-dns", ("system:serviceaccounts",))
     for node in topology.nodes:
         yield Identity(f"agent-{node.name}", f"system:node:{node.name}", ("system:nodes",))

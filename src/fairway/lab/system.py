@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fairway.lab.topology import Topology
+from fairway.objects.kinds import RBAC
 
 DNS_IMAGE = "fairway-dns"
+DNS_ACCOUNT = "fairway-dns"
 _LABELS = {"k8s-app": "kube-dns"}
 
 
@@ -26,6 +28,21 @@ def dns_service(topology: Topology) -> dict[str, Any]:
         },
         "spec": {"clusterIP": topology.dns_address, "selector": _LABELS, "ports": ports},
     }
+
+
+def dns_account() -> list[dict[str, Any]]:
+    """Who the DNS server is, and the right to read what names are made of."""
+    metadata = {"name": DNS_ACCOUNT, "namespace": "kube-system", "labels": _LABELS}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        {
+            "apiVersion": f"{RBAC}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "system:fairway-dns", "labels": _LABELS},
+            "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "system:kube-dns"},
+            "subjects": [{"kind": "ServiceAccount", "name": DNS_ACCOUNT, "namespace": "kube-system"}],
+        },
+    ]
 
 
 def dns_deployment(kubeconfig: str, topology: Topology) -> dict[str, Any]:
@@ -56,7 +73,12 @@ def dns_deployment(kubeconfig: str, topology: Topology) -> dict[str, Any]:
             "selector": {"matchLabels": _LABELS},
             "template": {
                 "metadata": {"labels": _LABELS},
-                "spec": {"containers": [container], "dnsPolicy": "Default", "terminationGracePeriodSeconds": 1},
+                "spec": {
+                    "serviceAccountName": DNS_ACCOUNT,
+                    "containers": [container],
+                    "dnsPolicy": "Default",
+                    "terminationGracePeriodSeconds": 1,
+                },
             },
         },
     }

@@ -14,7 +14,7 @@ from fairway.objects.defaults import default
 from fairway.objects.errors import FieldError
 from fairway.objects.kinds import Kind
 from fairway.objects.strategy import TOLERATION_SECONDS, prepare_create, prepare_update
-from fairway.objects.validate import cluster, endpoints, pod, service, workload
+from fairway.objects.validate import cluster, endpoints, pod, rbac, service, workload
 from fairway.objects.validate.fields import check_fields
 from fairway.objects.validate.meta import validate_metadata, validate_metadata_update
 from fairway.objects.warn import warnings
@@ -45,6 +45,10 @@ _RULES: Mapping[str, Callable[[Object], Iterator[FieldError]]] = {
     "ReplicaSet": workload.validate_replica_set,
     "Deployment": workload.validate_deployment,
     "Pod": pod.validate_pod,
+    "Role": rbac.validate_role,
+    "ClusterRole": rbac.validate_cluster_role,
+    "RoleBinding": rbac.validate_role_binding,
+    "ClusterRoleBinding": rbac.validate_cluster_role_binding,
 }
 
 _UPDATE_RULES: Mapping[str, Callable[[Object, Object], Iterator[FieldError]]] = {
@@ -58,6 +62,8 @@ _UPDATE_RULES: Mapping[str, Callable[[Object, Object], Iterator[FieldError]]] = 
     "ReplicaSet": workload.validate_selector_update,
     "Deployment": workload.validate_selector_update,
     "Pod": pod.validate_pod_update,
+    "RoleBinding": rbac.validate_binding_update,
+    "ClusterRoleBinding": rbac.validate_binding_update,
 }
 
 # Subresources whose writes change the spec in ways a plain update may not.

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from fairway.objects import schema
-from fairway.objects.kinds import Kind
+from fairway.objects.kinds import RBAC, Kind
 from fairway.objects.schema import Field, Shape, Type
 
 Object = dict[str, Any]
@@ -188,6 +188,13 @@ def _node(obj: Object) -> None:
         status["allocatable"] = {**status["capacity"], **(status.get("allocatable") or {})}
 
 
+def _role_binding(obj: Object) -> None:
+    """Users and groups live in the group of roles, service accounts in the core group."""
+    for subject in obj.get("subjects") or []:
+        if subject.get("kind") in ("User", "Group"):
+            set_absent(subject, "apiGroup", RBAC)
+
+
 _CONDITIONAL: Mapping[str, Callable[[Object], None]] = {
     "Service": _service,
     "Pod": _pod,
@@ -196,4 +203,6 @@ _CONDITIONAL: Mapping[str, Callable[[Object], None]] = {
     "Deployment": _deployment,
     "Namespace": _namespace,
     "Node": _node,
+    "RoleBinding": _role_binding,
+    "ClusterRoleBinding": _role_binding,
 }

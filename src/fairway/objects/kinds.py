@@ -96,6 +96,11 @@ ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases", "lease")
 SERVICE_CIDR = Kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", "servicecidr", (), False, ("status",))
 IP_ADDRESS = Kind("networking.k8s.io", "v1", "IPAddress", "ipaddresses", "ipaddress", ("ip",), False)
+RBAC = "rbac.authorization.k8s.io"
+ROLE = Kind(RBAC, "v1", "Role", "roles", "role")
+ROLE_BINDING = Kind(RBAC, "v1", "RoleBinding", "rolebindings", "rolebinding")
+CLUSTER_ROLE = Kind(RBAC, "v1", "ClusterRole", "clusterroles", "clusterrole", (), False)
+CLUSTER_ROLE_BINDING = Kind(RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding", (), False)
 
 KINDS: tuple[Kind, ...] = (
     NAMESPACE,
@@ -114,10 +119,43 @@ KINDS: tuple[Kind, ...] = (
     LEASE,
     SERVICE_CIDR,
     IP_ADDRESS,
+    ROLE,
+    ROLE_BINDING,
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
 )
 
-_BY_RESOURCE = {(group_version, kind.plural): kind for kind in KINDS for group_version in (kind.api_version, *kind.old)}
-_BY_KIND = {(group_version, kind.name): kind for kind in KINDS for group_version in (kind.api_version, *kind.old)}
+TOKEN_REVIEW = Kind("authentication.k8s.io", "v1", "TokenReview", "tokenreviews", "tokenreview", (), False)
+SELF_SUBJECT_REVIEW = Kind(
+    "authentication.k8s.io", "v1", "SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview", (), False
+)
+_AUTHORIZATION = "authorization.k8s.io"
+SUBJECT_ACCESS_REVIEW = Kind(
+    _AUTHORIZATION, "v1", "SubjectAccessReview", "subjectaccessreviews", "subjectaccessreview", (), False
+)
+LOCAL_SUBJECT_ACCESS_REVIEW = Kind(
+    _AUTHORIZATION, "v1", "LocalSubjectAccessReview", "localsubjectaccessreviews", "localsubjectaccessreview"
+)
+SELF_SUBJECT_ACCESS_REVIEW = Kind(
+    _AUTHORIZATION, "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", "selfsubjectaccessreview", (), False
+)
+SELF_SUBJECT_RULES_REVIEW = Kind(
+    _AUTHORIZATION, "v1", "SelfSubjectRulesReview", "selfsubjectrulesreviews", "selfsubjectrulesreview", (), False
+)
+
+REVIEWS: tuple[Kind, ...] = (
+    TOKEN_REVIEW,
+    SELF_SUBJECT_REVIEW,
+    SUBJECT_ACCESS_REVIEW,
+    LOCAL_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_RULES_REVIEW,
+)
+"""Questions put by creating them: answered, never stored."""
+
+_SERVED = [(version, kind) for kind in (*KINDS, *REVIEWS) for version in (kind.api_version, *kind.old)]
+_BY_RESOURCE = {(version, kind.plural): kind for version, kind in _SERVED}
+_BY_KIND = {(version, kind.name): kind for version, kind in _SERVED}
 
 
 def by_resource(api_version: str, plural: str) -> Kind | None:

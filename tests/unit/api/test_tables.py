@@ -66,6 +66,10 @@ HEADERS = {
     "Lease": "Name Holder Age |",
     "ServiceCIDR": "Name CIDRs Age |",
     "IPAddress": "Name ParentRef Age |",
+    "Role": "Name Created_At |",
+    "ClusterRole": "Name Created_At |",
+    "RoleBinding": "Name Role Age | Users Groups ServiceAccounts",
+    "ClusterRoleBinding": "Name Role Age | Users Groups ServiceAccounts",
 }
 
 

@@ -28,7 +28,7 @@ from fairway.objects.kinds import Kind
 SCALARS = frozenset(
     {"string", "boolean", "int32", "int64", "quantity", "intOrString", "time", "microTime", "bytes", "any"}
 )
-FILES = ("meta", "volume", "pod", "node", "service", "cluster", "workload", "network")
+FILES = ("meta", "volume", "pod", "node", "service", "cluster", "workload", "network", "rbac")
 
 ShapeKind = Literal["scalar", "object", "list", "map"]
 

@@ -20,6 +20,10 @@ _NAME_RULES: Mapping[str, Callable[[str], list[str]]] = {
     "Namespace": names.label,
     "Service": names.label,
     "IPAddress": address,
+    "Role": names.path_segment,
+    "RoleBinding": names.path_segment,
+    "ClusterRole": names.path_segment,
+    "ClusterRoleBinding": names.path_segment,
 }
 _FIXED = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
