@@ -30,6 +30,7 @@ need curl curl
 need nslookup dnsutils
 need ip iproute2
 need sysctl procps
+need etcd etcd-server
 command -v "$python" >/dev/null 2>&1 || missing+=(python3)
 "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
 

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from fairway.store.base import Check, Compacted, Conflict, Delete, Event, FutureRevision, Put, Store, StoreError
+from fairway.store.etcd import EtcdStore
 from fairway.store.memory import MemoryStore
 from fairway.store.sqlite import SqliteStore
+from tests import etcd
 
 Open = Callable[[], Store]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    return MemoryStore if request.param == "memory" else lambda: SqliteStore(tmp_path / "store.db")
+@pytest.fixture(params=["memory", "sqlite", "etcd"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    match request.param:
+        case "memory":
+            yield MemoryStore
+        case "sqlite":
+            yield lambda: SqliteStore(tmp_path / "store.db")
+        case "etcd":
+            with etcd.cluster(tmp_path) as members:
+                yield lambda: EtcdStore([members[0].endpoint])
 
 
 def told(open_store: Open, story: Callable[[Store], Awaitable[None]]) -> None:

@@ -89,6 +89,15 @@ class Log:
                 del self._staged[event.key]
         self.watchers.deliver(transaction.events)
 
+    def adopt(self, revision: int, events: Sequence[Event]) -> None:
+        """Publish a transaction that was staged elsewhere: the counter stands at `revision` afterwards, whether or not
+        any of its events are ours."""
+        for event in events:
+            self._apply(event)
+        self._revision = self._staged_revision = revision
+        if events:
+            self.watchers.deliver(events)
+
     def discard_staged(self) -> None:
         """Forget everything staged: the disk refused it."""
         self._staged.clear()

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.store.base import Check, Compacted, Conflict, Delete, Put, Store
+from fairway.store.etcd import EtcdStore
 from fairway.store.memory import MemoryStore
 from fairway.store.sqlite import SqliteStore
+from tests import etcd
 
 KEYS = st.sampled_from(["/a/1", "/a/2", "/a/10", "/b/1"])
 CHANGES = st.lists(
@@ -38,6 +40,7 @@ class Model:
     states: dict[int, dict[str, tuple[bytes, int, int]]] = field(default_factory=lambda: {1: {}})
     revision: int = 1
     compacted: int = 1
+    changed: int = 1
 
     @property
     def now(self) -> dict[str, tuple[bytes, int, int]]:
@@ -55,10 +58,20 @@ class Model:
         if any(isinstance(change, Put) or change.key in self.now for change in changes):
             self.revision = revision
             self.states[revision] = state
+            self.changed = revision
+
+    def pass_to(self, revision: int) -> None:
+        """Nothing happened up to `revision`, but others or housekeeping moved the counter."""
+        for idle in range(self.revision + 1, revision + 1):
+            self.states[idle] = self.now
+        self.revision = revision
 
 
-async def play(store: Store, reopen: Callable[[], Store], steps: list[tuple[str, object]]) -> None:
-    model = Model()
+async def play(
+    store: Store, reopen: Callable[[], Store], steps: list[tuple[str, object]], shared: Model | None = None
+) -> None:
+    """Play on a fresh store, or on one that is at the state `shared` and whose counter others may move."""
+    model = shared or Model()
     for word, argument in steps:
         if word == "commit":
             assert isinstance(argument, list)
@@ -83,6 +96,8 @@ async def play(store: Store, reopen: Callable[[], Store], steps: list[tuple[str,
         else:
             await store.close()
             store = reopen()
+        if shared:
+            model.pass_to(await store.revision())
         await agree(store, model)
     await store.close()
 
@@ -99,7 +114,7 @@ async def agree(store: Store, model: Model) -> None:
     rebuilt = dict(model.states[model.compacted])
     async with aclosing(store.watch("", model.compacted)) as watch:
         seen = model.compacted
-        while seen < model.revision:
+        while seen < model.changed:
             batch = await asyncio.wait_for(anext(watch), 5)
             seen = batch[0].revision
             for event in batch:
@@ -122,3 +137,28 @@ def test_the_sqlite_store_is_the_model_also_when_it_is_reopened(steps: list[tupl
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.db"
         asyncio.run(play(SqliteStore(path), lambda: SqliteStore(path), steps))
+
+
+def test_the_etcd_store_is_the_model_also_when_it_is_reopened(tmp_path: Path) -> None:
+    with etcd.cluster(tmp_path) as members:
+        endpoints = [members[0].endpoint]
+
+        @settings(max_examples=25, deadline=None)
+        @given(st.lists(STEPS, max_size=12))
+        def run(steps: list[tuple[str, object]]) -> None:
+            # One cluster for all examples: each begins, empty, where the one before it ended.
+            asyncio.run(_afresh(endpoints, steps))
+
+        run()
+
+
+async def _afresh(endpoints: list[str], steps: list[tuple[str, object]]) -> None:
+    """Play on an emptied cluster, beginning at the revision it has."""
+    store = EtcdStore(endpoints)
+    page = await store.range("")
+    await store.commit([], [Delete(entry.key) for entry in page.entries])
+    await store.commit([], [Put("/origin", b"")])
+    start = await store.commit([], [Delete("/origin")])
+    await store.compact(start)
+    model = Model(states={start: {}}, revision=start, compacted=start)
+    await play(store, lambda: EtcdStore(endpoints), steps, model)
