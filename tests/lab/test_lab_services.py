@@ -149,6 +149,17 @@ def test_trace_follows_a_packet_to_the_endpoints_its_service_has(lab: Lab) -> No
         assert word in text, word
 
 
+def test_trace_goes_on_at_the_node_whose_port_is_asked(lab: Lab) -> None:
+    port = lab.get("service", "nginx-service")["spec"]["ports"][0]["nodePort"]
+    pod = next(pod for pod in lab.pods("run=httpd") if pod["spec"]["nodeName"] != "node-a")
+    then = json.loads(lab.fairway("trace", "--from", pod["metadata"]["name"], "--to", f"node-a:{port}", "-o", "json"))[
+        "then"
+    ]
+    assert (then["node"], then["packet"]["source"]) == ("node-a", pod["status"]["hostIP"])
+    reached = {outcome["endpoint"].partition(":")[0] for outcome in then["outcomes"]}
+    assert reached == set(lab.endpoints("nginx-service"))
+
+
 def test_trace_tells_the_undelivered_by_its_exit_code(lab: Lab) -> None:
     lab.kubectl("create", "service", "clusterip", "empty", "--tcp=80:80")
     until(lambda: "default/empty" in lab.inside("node-a", "iptables-save", "-t", "filter"), "the rule that refuses")

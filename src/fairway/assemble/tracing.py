@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
+from fairway.assemble.destinations import Destination, QuestionError, Wanted, address_of, find
 from fairway.client.base import ApiError, Client
 from fairway.client.kubeconfig import connect, load
 from fairway.kernel.linux import netns
@@ -25,9 +26,9 @@ from fairway.ruleset import iptables
 from fairway.trace.steps import Trace
 from fairway.trace.walk import trace as walk
 
-
-class QuestionError(Exception):
-    """The question names something that is not there; the message names it."""
+ROUTER = "segment"
+SEGMENT_DEVICE = "eth0"
+ARRIVED = (Verdict.ENDPOINT, Verdict.UNTRANSLATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The trace, and names for the addresses in it."""
+    """The trace, and names for the addresses in it. `then` goes on where the packet was sent to another node, on that
+    node."""
 
     trace: Trace
     names: Mapping[str, str]
+    then: Trace | None = None
+
+    @property
+    def delivered(self) -> bool:
+        """Whether some branch ends at an endpoint or at the address the packet names."""
+        return any(path.outcome.verdict in ARRIVED for path in (self.then or self.trace).branches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,91 +71,57 @@ def ask(state: StateDir, question: Question) -> Answer:
     return asyncio.run(_ask(state, topology, question))
 
 
-def delivered(trace: Trace) -> bool:
-    """Whether some branch ends at an endpoint or at the address the packet names."""
-    return any(branch.outcome.verdict in (Verdict.ENDPOINT, Verdict.UNTRANSLATED) for branch in trace.branches)
-
-
 async def _ask(state: StateDir, topology: Topology, question: Question) -> Answer:
     client = connect(load(str(state.kubeconfig)))
     try:
-        protocol = Protocol(question.protocol)
-        address, port = await _destination(client, topology, question, protocol)
-        start = await _start(client, topology, question, address)
+        wanted = Wanted.read(question.destination, Protocol(question.protocol))
+        destination = await find(client, topology, wanted, question.namespace)
+        start = await _start(client, topology, question, destination.address)
         names = await _names(client, topology)
     finally:
         await client.close()
-    node, rules = _observe(topology, start.member, family_of(address))
-    source = start.address or _own_address(node, address)
-    packet = Packet(source, address, protocol, port, in_interface=start.in_interface)
-    return Answer(walk(rules, node, packet), names)
+    node, rules = _observe(topology, start.member, family_of(destination.address))
+    source = start.address or _own_address(node, destination.address)
+    if family_of(source) is not family_of(destination.address):
+        raise QuestionError(f"--to {question.destination}: {question.source} has no address of that family")
+    if source == destination.address and start.in_interface:
+        why = f"{question.source} reaches itself by its loopback; no rule sees the packet"
+        raise QuestionError(f"--to {question.destination}: {why}")
+    packet = Packet(source, destination.address, wanted.protocol, destination.port, in_interface=start.in_interface)
+    notes = (*destination.notes, *_outside_notes(topology, start, destination))
+    first = walk(rules, node, packet)
+    first = replace(first, notes=(*notes, *first.notes))
+    return Answer(first, names, _on_the_next_node(topology, start, first))
 
 
-async def _destination(client: Client, topology: Topology, question: Question, protocol: Protocol) -> tuple[str, int]:
-    host, _, port = question.destination.strip("/").rpartition(":")
-    host = host.strip("[]")
-    if not host:
-        host, port = question.destination, ""
-    address = _address_of(topology, host)
-    if address:
-        return address, _number(port, question.destination)
-    name, namespace = _split(host.removesuffix(f".svc.{topology.domain}").removesuffix(".svc"), question.namespace)
-    try:
-        service = await client.get(kinds.SERVICE, name, namespace)
-    except ApiError as error:
-        raise QuestionError(f"--to {question.destination}: {error.message}") from error
-    ip = service["spec"].get("clusterIP", "")
-    if ip in ("", "None"):
-        raise QuestionError(f"--to {question.destination}: the Service has no ClusterIP; name an endpoint's address")
-    return ip, _service_port(service, port, protocol, question.destination)
+def _outside_notes(topology: Topology, start: _Start, destination: Destination) -> Iterator[str]:
+    services = ipaddress.ip_network(topology.service_range)
+    if start.member == ROUTER and ipaddress.ip_address(destination.address) in services:
+        yield "The outside client is no part of the cluster: it has none of its rules; ClusterIPs lead nowhere."
 
 
-def _service_port(service: dict[str, Any], wanted: str, protocol: Protocol, said: str) -> int:
-    ports = [p for p in service["spec"].get("ports", []) if p.get("protocol", "TCP") == protocol]
-    if wanted.isdigit():
-        return int(wanted)  # also one the Service does not have: the rules say what happens then
-    found = [p["port"] for p in ports if p.get("name", "") == wanted] if wanted else [p["port"] for p in ports]
-    if len(found) != 1:
-        there = ", ".join(f"{p.get('name') or '(unnamed)'} {p['port']}" for p in ports) or "none"
-        raise QuestionError(f"--to {said}: name one of the Service's {protocol} ports ({there})")
-    return int(found[0])
-
-
-def _number(port: str, said: str) -> int:
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise QuestionError(f"--to {said}: needs a port between 1 and 65535 after the last ':'")
-    return int(port)
-
-
-def _address_of(topology: Topology, host: str) -> str:
-    """The address a node's or the client's name stands for, or the address itself; "" for other names."""
-    for node in topology.nodes:
-        if node.name == host:
-            return node.address
-    if host == "client":
-        return topology.outside_client
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return ""
-
-
-def _split(name: str, namespace: str) -> tuple[str, str]:
-    first, _, second = name.partition(".")
-    return first, second or namespace
+def _on_the_next_node(topology: Topology, start: _Start, first: Trace) -> Trace | None:
+    """A packet to another node's own address is at that node's rules next: node ports are looked up there."""
+    packet = first.packet
+    there = next((node.name for node in topology.nodes if node.address == packet.destination), "")
+    path = first.branches[0]
+    if there in ("", start.member) or len(first.branches) > 1 or path.outcome.verdict is not Verdict.UNTRANSLATED:
+        return None
+    node, rules = _observe(topology, there, packet.family)
+    return walk(rules, node, replace(packet, source=path.source_seen or packet.source, in_interface=SEGMENT_DEVICE))
 
 
 async def _start(client: Client, topology: Topology, question: Question, destination: str) -> _Start:
     source = question.source
     nodes = {node.name: node.address for node in topology.nodes}
     owner = {address: name for name, address in nodes.items()}
-    address = _address_of(topology, source)
+    address = address_of(topology, source)
     if source in nodes or address in owner:
         return _Start(owner[address], "", "")
     if address == topology.outside_client:
         if destination in owner:
-            return _Start(owner[destination], address, "eth0")
-        return _Start("segment", address, build.SEGMENT_BRIDGE)  # what is not on the segment goes to its router
+            return _Start(owner[destination], address, SEGMENT_DEVICE)
+        return _Start(ROUTER, address, build.SEGMENT_BRIDGE)  # what is not on the segment goes to its router
     pod = await _pod(client, question, address)
     node = pod["spec"].get("nodeName", "")
     ip = pod.get("status", {}).get("podIP", "")
@@ -168,7 +142,11 @@ async def _pod(client: Client, question: Question, address: str) -> dict[str, An
     try:
         return await client.get(kinds.POD, name, namespace or question.namespace)
     except ApiError as error:
-        raise QuestionError(f"--from {question.source}: {error.message}") from error
+        if error.code != 404:
+            raise QuestionError(f"--from {question.source}: {error.message}") from error
+        there = namespace or question.namespace
+        why = f'there is no node and in namespace {there} no pod "{name}"; `client` is the outside client'
+        raise QuestionError(f"--from {question.source}: {why}") from error
 
 
 async def _names(client: Client, topology: Topology) -> dict[str, str]:

@@ -132,12 +132,12 @@ class _Note:
 
     def _ends(self) -> Iterator[tuple[Outcome, str, str, str]]:
         """The rows of the closing table; paths that look the same from both ends are one row."""
-        merged: dict[tuple[Outcome, str, str], Share] = {}
+        merged: dict[tuple[Outcome, str, str], list[Path]] = {}
         for path in self._trace.branches:
             key = (path.outcome, *self._end(path))
-            merged[key] = merged.get(key, Share()) + share_of(path)
-        for (outcome, end, seen), part in merged.items():
-            yield outcome, str(part), end, seen
+            merged.setdefault(key, []).append(path)
+        for (outcome, end, seen), paths in merged.items():
+            yield outcome, str(share_of(paths)), end, seen
 
     def _end(self, path: Path) -> tuple[str, str]:
         what = words.ends(path.outcome, self._trace.packet, self._names)

@@ -68,7 +68,7 @@ MANY = 3
 def segments(paths: Sequence[Path]) -> Iterator[Segment]:
     """Arrange the branches of a trace."""
     numbers = itertools.count(1)
-    waiting = [_Way(Choice(0, _share(paths), paths[0].steps[0]), tuple(paths), 0)] if paths else []
+    waiting = [_Way(Choice(0, share_of(paths), paths[0].steps[0]), tuple(paths), 0)] if paths else []
     while waiting:
         this, group, start, alike = waiting.pop()
         end = _common(group, start)
@@ -120,7 +120,7 @@ def _step_kind(step: Step) -> object:
 
 def _choice(number: int, way: Sequence[Path], at: int) -> Choice:
     endpoints = {path.outcome.endpoint for path in way}
-    return Choice(number, _share(way), way[0].steps[at], endpoints.pop() if len(endpoints) == 1 else "")
+    return Choice(number, share_of(way), way[0].steps[at], endpoints.pop() if len(endpoints) == 1 else "")
 
 
 def _common(group: Sequence[Path], start: int) -> int:
@@ -134,16 +134,11 @@ def _common(group: Sequence[Path], start: int) -> int:
     return end
 
 
-def _share(group: Iterable[Path]) -> Share:
+def share_of(paths: Iterable[Path]) -> Share:
     """The part of the packets that takes one of these paths; never more than all, as paths that hang on the same
     doubt exclude each other."""
-    total = sum((share_of(path) for path in group), start=Share())
+    total = sum((Share(path.chance, path.certain) for path in paths), start=Share())
     return Share(min(total.chance, Fraction(1)), total.certain)
-
-
-def share_of(path: Path) -> Share:
-    """The part of the packets that takes a path."""
-    return Share(path.chance, path.certain)
 
 
 @dataclass(frozen=True, slots=True)

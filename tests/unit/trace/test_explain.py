@@ -164,6 +164,12 @@ def test_doubts_are_told_as_doubts() -> None:
     assert "Certain, whatever the unknown may be: nothing." in note
 
 
+def test_ways_that_end_alike_whatever_the_doubt_are_not_more_than_all() -> None:
+    rules = parse("*filter\n:FORWARD ACCEPT\n-A FORWARD -m set --match-set bad src -j ACCEPT\nCOMMIT")
+    note = explain.text(trace(rules, NODE, Packet("10.0.0.9", "10.244.0.9", Protocol.TCP, 80, in_interface="eth0")))
+    assert "\n  maybe  goes on unchanged" in note
+
+
 def test_colour_adds_escapes_and_changes_no_word() -> None:
     found = golden("01", "10.244.1.5", "cni0", "10.96.203.6", 8080)
     coloured = explain.text(found, colour=True)
