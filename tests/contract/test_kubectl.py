@@ -187,6 +187,8 @@ def test_selectors_choose(shell: Shell) -> None:
 def test_the_shape_of_kinds_is_explained(shell: Shell) -> None:
     assert re.search(r"nodePort\s+<integer>", shell.says("explain service.spec.ports"))
     resources = shell.says("api-resources --no-headers")
+    for kind in {line.split()[0] for line in resources.splitlines()}:
+        assert re.search(r"managedFields\s+<\[\]ManagedFieldsEntry>", shell.says(f"explain {kind} --recursive")), kind
     assert re.search(r"^services\s+svc\s+v1\s+true\s+Service$", resources, re.MULTILINE)
     assert "v1.36.0+fairway" in shell.says("version")
 

@@ -187,6 +187,16 @@ def test_pods_reach_each_other_and_see_their_own_world(node: Node) -> None:
     assert any(event["reason"] == "StandIn" for event in node.events)
 
 
+def test_volumes_are_not_passed_over_in_silence(node: Node) -> None:
+    mount = {"name": "data", "mountPath": "/data"}
+    node.create(
+        "a", containers=[{"name": "web", "image": "pause", "volumeMounts": [mount]}], volumes=[{"name": "data"}]
+    )
+    node.until(lambda: any(event["reason"] == "VolumesNotMounted" for event in node.events))
+    [said] = [event["message"] for event in node.events if event["reason"] == "VolumesNotMounted"]
+    assert "container web does without data at /data" in said
+
+
 def test_exec_has_the_containers_environment_and_tells_its_exit_code(node: Node) -> None:
     node.create("a", containers=[{"name": "web", "image": "pause", "env": [{"name": "MINE", "value": "$(HERE)!"}]}])
     node.until(lambda: node.ready("a"))

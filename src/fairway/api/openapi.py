@@ -42,7 +42,7 @@ _SCALARS: dict[str, Object] = {
     "time": {"type": "string", "format": "date-time"},
     "microTime": {"type": "string", "format": "date-time"},
     "bytes": {"type": "string", "format": "byte"},
-    "any": {},
+    "any": {"type": "object"},  # an empty schema, which would say the same, is one that `kubectl explain` gives up on
 }
 
 

@@ -51,8 +51,9 @@ class Source:
         return record is None or record["attempt"] != self.attempt or record["exited"] is not None
 
 
-def source(directory: PodDir, container: str, previous: bool) -> Source:
-    """Where to read. Raises NotFound, worded for the user who asked."""
+def source(directory: PodDir, container: str, previous: bool, waiting: str = "ContainerCreating") -> Source:
+    """Where to read; `waiting` is why the container has not started, if it has not. Raises NotFound, worded for the
+    user who asked."""
     record = directory.state().get(container)
     whose = directory.read()
     pod = whose.name if whose is not None else directory.path.name
@@ -61,7 +62,7 @@ def source(directory: PodDir, container: str, previous: bool) -> Source:
             raise NotFound(f'previous terminated container "{container}" in pod "{pod}" not found')
         return Source(directory, container, record["previous"]["attempt"])
     if record is None:
-        raise NotFound(f'container "{container}" in pod "{pod}" is waiting to start: ContainerCreating')
+        raise NotFound(f'container "{container}" in pod "{pod}" is waiting to start: {waiting}')
     return Source(directory, container, record["attempt"])
 
 

@@ -81,8 +81,9 @@ class Server:
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         try:
             query = query_of(request.query, time.time())
-            directory = self._directory(request.match_info["namespace"], request.match_info["pod"])
-            source = logs.source(directory, request.match_info["container"], query.previous)
+            namespace, pod, container = (request.match_info[part] for part in ("namespace", "pod", "container"))
+            directory = self._directory(namespace, pod)
+            source = logs.source(directory, container, query.previous, self._waiting(namespace, pod, container))
         except BadQuery as error:
             return web.Response(status=400, text=f"{error}\n")
         except NotFound as error:
@@ -93,6 +94,14 @@ class Server:
             await response.write(piece)
         await response.write_eof()
         return response
+
+    def _waiting(self, namespace: str, name: str, container: str) -> str:
+        """Why a container waits, as its pod's status says."""
+        metadata = (namespace, name)
+        pod = next((pod for pod in self._pods() if (pod.metadata.namespace, pod.metadata.name) == metadata), None)
+        states = (pod.status.get("containerStatuses") or []) if pod is not None else []
+        found = (s["state"].get("waiting") or {} for s in states if s["name"] == container)
+        return next(found, {}).get("reason") or "ContainerCreating"
 
     async def _exec(self, request: web.Request) -> web.StreamResponse:
         return await self._stream(request, streaming.run_program)

@@ -33,7 +33,7 @@ def build(pod: Pod, facts: Facts, addresses: Addresses, now: float) -> Status:
     status: Status = {
         "phase": phase,
         "conditions": merge_conditions(pod.status.get("conditions") or [], mine, now),
-        "startTime": pod.status.get("startTime") or timestamp_of(now),
+        "startTime": pod.status.get("startTime") or timestamp_of(_begun(facts, now)),
         "containerStatuses": [_container(pod, c, facts, now) for c in pod.spec.containers],
     }
     if pod.spec.init_containers:
@@ -43,6 +43,11 @@ def build(pod: Pod, facts: Facts, addresses: Addresses, now: float) -> Status:
     if addresses.pod_ips:
         status |= {"podIP": addresses.pod_ips[0], "podIPs": [{"ip": ip} for ip in addresses.pod_ips]}
     return status
+
+
+def _begun(facts: Facts, now: float) -> float:
+    """When the pod was taken up: not after any of its containers started, though they may before it is reported."""
+    return min((now, *(run.started for run in facts.runs.values())))
 
 
 def difference(present: Mapping[str, Any], wanted: Status) -> Status:

@@ -127,6 +127,11 @@ class SecurityContext(View, frozen=True):
     run_as_group: int | None = None
 
 
+class VolumeMount(View, frozen=True):
+    name: str
+    mount_path: str = ""
+
+
 class Container(View, frozen=True):
     name: str
     image: str = ""
@@ -136,6 +141,7 @@ class Container(View, frozen=True):
     ports: tuple[ContainerPort, ...] = ()
     env: tuple[EnvVar, ...] = ()
     env_from: tuple[EnvFrom, ...] = ()
+    volume_mounts: tuple[VolumeMount, ...] = ()
     resources: Resources = Resources()
     security_context: SecurityContext = SecurityContext()
     readiness_probe: Probe | None = None

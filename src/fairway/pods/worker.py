@@ -268,6 +268,10 @@ class Worker:
         if launch.stand_in and action.attempt == 0:
             what = f'Image "{container.image}" is not in this node\'s table of programs: running the stand-in server'
             self._say("Normal", "StandIn", what, container)
+        if container.volume_mounts and action.attempt == 0:
+            paths = ", ".join(f"{mount.name} at {mount.mount_path}" for mount in container.volume_mounts)
+            what = f"Volumes are not mounted in this lab: container {container.name} does without {paths}"
+            self._say("Warning", "VolumesNotMounted", what, container)
         record = await self._sandbox.start(container.name, action.attempt, {**request, "crashes": action.crashes})
         if record.get("failed"):
             self._say("Warning", "Failed", f"Error: {record['note']}", container)

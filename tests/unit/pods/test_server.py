@@ -35,7 +35,9 @@ def test_a_bad_option_is_named(bad: dict[str, str]) -> None:
 
 def ask(tmp_path: Path, question: Callable[[ClientSession, str], Awaitable[None]]) -> None:
     config = AgentConfig("node-a", tmp_path, "127.0.0.1")
-    pods = [Pod(metadata=Metadata(name="web-1", namespace="default", uid="u"))]
+    init = {"name": "late", "state": {"waiting": {"reason": "PodInitializing"}}}
+    metadata = Metadata(name="web-1", namespace="default", uid="u")
+    pods = [Pod(metadata=metadata, status={"containerStatuses": [init]})]
 
     async def play() -> None:
         async with TestServer(Server(config, lambda: pods).app()) as server, ClientSession() as session:
@@ -55,6 +57,7 @@ def test_logs_pods_and_health(tmp_path: Path) -> None:
             (f"{logs}/web?follow=true", 200, "line 0\nline 1\nline 2\n"),
             (f"{logs}/web?tailLines=x", 400, "tailLines: 'x' must be a whole number of at least 0\n"),
             (f"{logs}/other", 400, 'container "other" in pod "web-1" is waiting to start: ContainerCreating\n'),
+            (f"{logs}/late", 400, 'container "late" in pod "web-1" is waiting to start: PodInitializing\n'),
             (f"{url}/containerLogs/default/none/web", 404, 'pod "none" not found on node node-a\n'),
             (f"{url}/healthz", 200, "ok"),
         ):

@@ -35,13 +35,18 @@ def test_a_running_pod() -> None:
     made = build(pod(), web=RUNNING)
     assert made["phase"] == "Running"
     assert (made["podIP"], made["podIPs"]) == ("10.244.0.5", [{"ip": "10.244.0.5"}])
-    assert (made["hostIP"], made["startTime"]) == ("10.0.0.11", STAMP)
+    assert made["hostIP"] == "10.0.0.11"
+    assert made["startTime"] == made["containerStatuses"][0]["state"]["running"]["startedAt"] < STAMP
     assert (
         condition(made, "Ready") == condition(made, "ContainersReady") == condition(made, "Initialized") == ("True", "")
     )
     [container] = made["containerStatuses"]
     assert (container["ready"], container["started"], container["restartCount"]) == (True, True, 0)
     assert container["containerID"].startswith("fairway://")
+
+
+def test_a_pod_begins_when_it_is_first_reported() -> None:
+    assert build(pod())["startTime"] == STAMP
 
 
 def test_a_container_that_is_not_ready_is_named() -> None:
