@@ -111,6 +111,11 @@ async def serve(
     certificates are believed; without one nobody is asked for a certificate. Raises OSError and ssl.SSLError for
     files that cannot be read."""
     sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
+    for listener in sockets:
+        if listener.family in (socket.AF_INET, socket.AF_INET6):
+            # Connections inherit it. asyncio sets it only on sockets made with the protocol's number; without it each
+            # answer's body waits 40 ms for the client's delayed acknowledgement of its head.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(
         api.app,
         http=GuardedProtocol,
