@@ -35,13 +35,16 @@ command -v "$python" >/dev/null 2>&1 || missing+=(python3)
 "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
 
 if [ "${#missing[@]}" -gt 0 ]; then
-    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-        fail "please install: ${missing[*]} (as root on Debian this is done for you)"
-    fi
+    command -v apt-get >/dev/null 2>&1 || fail "please install what Debian calls ${missing[*]}"
+    [ "$(id -u)" -eq 0 ] || fail "this needs root, once: apt-get install ${missing[*]}"
     echo "setup: installing from Debian: ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
     quietly apt-get update
     quietly apt-get install -y --no-install-recommends "${missing[@]}"
+    # Debian starts etcd as a service at once; Fairway wants the program alone, which tests start themselves.
+    if [[ " ${missing[*]} " == *" etcd-server "* ]] && [ -d /run/systemd/system ]; then
+        quietly systemctl disable --now etcd.service
+    fi
 fi
 
 # Bridged pods meet the node's rules only with br_netfilter, which some kernels have as a module.

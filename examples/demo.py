@@ -23,7 +23,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 FAIRWAY = str(HERE.parent / ".venv" / "bin" / "fairway")
-LAB = "demo"
+LAB = os.environ.get("FAIRWAY_LAB", "demo")
 NODES = ("node-a", "node-b", "node-c")
 CONNECTIONS = 300
 COLOUR = sys.stdout.isatty()
