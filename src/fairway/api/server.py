@@ -149,13 +149,16 @@ class Api:
         return None
 
     async def _compact(self) -> None:
-        """Forget what is older than the history that is kept, again and again."""
-        revision = await self._store.revision()
+        """Forget what is older than the history that is kept, again and again. Each of several servers on one store
+        does it, and each forgets only what it saw itself long enough ago: who comes second finds it done."""
+        revision = 0
         while True:
-            await asyncio.sleep(self._config.history_seconds)
             with contextlib.suppress(StoreError):
-                await self._store.compact(revision)
-            revision = await self._store.revision()
+                seen = await self._store.revision()
+                if revision:
+                    await self._store.compact(revision)
+                revision = seen
+            await asyncio.sleep(self._config.history_seconds)
 
 
 def _now() -> datetime:
