@@ -167,7 +167,7 @@ def test_the_three_patches_change_what_they_name() -> None:
         assert [(port["name"], port["port"]) for port in patched["spec"]["ports"]] == [("c", 83)]
         absent = {"op": "remove", "path": "/spec/nothing"}
         assert (await me.refused("PATCH", url, [absent], content_type=JSON_PATCH))[0] == 422
-        code, _, message = await me.refused("PATCH", url, {}, content_type="application/apply-patch+yaml")
+        code, _, message = await me.refused("PATCH", url, {}, content_type="application/x-patch+json")
         assert code == 415 and "application/strategic-merge-patch+json" in message
         stale = {"metadata": {"resourceVersion": "1"}, "spec": {"selector": {"a": "b"}}}
         assert (await me.refused("PATCH", url, stale, content_type=MERGE))[0] == 409

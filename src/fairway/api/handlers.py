@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import urlencode
 
-from fairway.api import status
+from fairway.api import incoming, status
 from fairway.api.answers import Answer, Stream, Tunnel, json_answer
+from fairway.api.applies import Applier
 from fairway.api.authority import Authority
 from fairway.api.connects import Connector
 from fairway.api.deletes import Deleter
@@ -42,8 +43,9 @@ class Handlers:
         toleration_seconds: int = TOLERATION_SECONDS,
     ) -> None:
         self.store = store
-        self.writer = Writer(store, services, chance, toleration_seconds, authority.guard)
+        self.writer = Writer(store, services, chance, authority, toleration_seconds)
         self._authority = authority
+        self._applier = Applier(self.writer, chance.now)
         self._reader = Reader(store, chance.now)
         self._watching = Watching(store, chance.now, bookmark_seconds)
         self._deleter = Deleter(store, self.writer, chance.now)
@@ -85,6 +87,8 @@ class Handlers:
                 return await self.writer.create(request, body)
             case "update":
                 return await self.writer.update(request, body)
+            case "patch" if incoming.is_apply(request.content_type):
+                return await self._applier.apply(request, body)
             case "patch":
                 return await self.writer.patch(request, body)
             case "delete":

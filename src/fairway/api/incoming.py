@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fairway.api import patch, protobuf, status
+from fairway.api.fieldsets import duplicates, whole
 from fairway.api.requests import Request, Target, Validation
 from fairway.objects import admit, codec, convert, forms, schema
+from fairway.objects.errors import Malformed
+from fairway.objects.kinds import SECRET
 
 Object = dict[str, Any]
 
-PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json")
+APPLY_TYPES = ("application/apply-patch+yaml", "application/apply-patch+json")
+PATCH_TYPES = (
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    APPLY_TYPES[0],
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,46 @@ def decode(body: bytes, content_type: str) -> tuple[Object, list[str]]:
 def media_type(content_type: str) -> str:
     """A content type without its parameters."""
     return content_type.split(";")[0].strip().lower()
+
+
+def is_apply(content_type: str) -> bool:
+    """Whether a patch is a server-side apply."""
+    return media_type(content_type) in APPLY_TYPES
+
+
+def read_config(request: Request, body: bytes) -> Incoming:
+    """The configuration of an apply, in the version of the URL. Raises 400, 413."""
+    target = request.target
+    config, faults = decode_config(body)
+    _require_type(target, config)
+    if (config.get("metadata") or {}).get("managedFields"):
+        raise status.bad_request("metadata.managedFields must be nil")
+    if faults and request.options.field_validation == "Strict":
+        raise status.bad_request(f"error strict decoding YAML: {', '.join(faults)}")
+    checked = codec.check(target.kind, config, api_version=target.api_version)
+    wrong = [f".{problem.message()}" for problem in checked.problems]
+    wrong += [f".{path}: field not declared in schema" for path in checked.unknown_paths()]
+    if not wrong:
+        config = codec.prune(target.kind, config)
+        wrong += duplicates(whole(schema.for_kind(target.kind)), config)
+    if wrong:
+        place = "/".join(filter(None, (target.namespace, target.name)))
+        what = f"({place}; {target.api_version}, Kind={target.kind.name})"
+        raise status.bad_request(f"failed to create typed patch object {what}: {'; '.join(wrong)}")
+    if target.kind is SECRET:
+        # What is owned is the data, not the words it was sent in.
+        config = convert.to_storage(SECRET, config, target.api_version)
+    return Incoming(config, faults if request.options.field_validation == "Warn" else [])
+
+
+def decode_config(body: bytes) -> tuple[Object, list[str]]:
+    """The object an apply says, and the faults of its text. Clients send JSON under the name of YAML, which is faster
+    to read. Raises as codec.decode does."""
+    if body.lstrip()[:1] == b"{":
+        with contextlib.suppress(Malformed):
+            config = codec.decode(body)
+            return config, codec.duplicates(body, config)
+    return codec.decode(body, APPLY_TYPES[0]), []
 
 
 def accept(target: Target, obj: Object, validation: Validation, found: Sequence[str] = ()) -> Incoming:
@@ -73,7 +123,7 @@ def patched(content_type: str, obj: Object, body: bytes, *, strategic: schema.Ty
     """`obj` with a patch of any kind applied; a strategic merge goes by the type `strategic`, without one it is a
     plain merge. Raises 400, 415, 422."""
     media = media_type(content_type)
-    if media not in PATCH_TYPES:
+    if media not in PATCH_TYPES or media in APPLY_TYPES:
         raise status.unsupported_media_type(PATCH_TYPES)
     change = codec.parse(body)
     as_list = media == "application/json-patch+json"

@@ -70,8 +70,15 @@ def carry(target: Target, new: Object, old: Object) -> None:
         metadata.pop(name, None)
         if name in former:
             metadata[name] = former[name]
-    metadata.pop("managedFields", None)
     metadata.pop("resourceVersion", None)
+
+
+def expect_nothing(target: Target, obj: Object) -> None:
+    """Hold the body's preconditions against an object that does not exist. Raises 404, 409."""
+    if uid := obj["metadata"].get("uid"):
+        raise uid_mismatch(target, uid, "")
+    if obj["metadata"].get("resourceVersion", "0") not in ("", "0"):
+        raise status.not_found(target.kind, target.name)
 
 
 def uid_mismatch(target: Target, wanted: str, found: str) -> status.Failure:

@@ -234,7 +234,10 @@ def _merge_value(current: Any, value: Any, field: Field | None) -> Any:
         return strategic_merge(current if isinstance(current, dict) else {}, value, target)
     if isinstance(value, list) and field is not None and "merge" in field.patch_strategy:
         have = current if isinstance(current, list) else []
-        return _merge_items(have, value, field) if field.merge_key else _merge_scalars(have, value)
+        merged = _merge_items(have, value, field) if field.merge_key else _merge_scalars(have, value)
+        # A patch that gives no order gives the order of its own items.
+        named = [item for item in value if not isinstance(item, dict) or item.get(_DIRECTIVE) != "replace"]
+        return _in_order(merged, have, named, field)
     return deepcopy(value)
 
 
@@ -319,9 +322,13 @@ def _set_orders(merged: dict[str, Any], obj: Mapping[str, Any], patch: Mapping[s
         if not isinstance(wanted, list):
             raise PatchError(f"{key} must be a list")
         if isinstance(merged.get(name), list) and field is not None and "merge" in field.patch_strategy:
-            server = [_identity(item, field) for item in obj.get(name) or []]
-            order = [_identity(item, field) for item in wanted]
-            merged[name] = _ordered(merged[name], _places(order), _places(server), field)
+            merged[name] = _in_order(merged[name], obj.get(name) or [], wanted, field)
+
+
+def _in_order(items: list[Any], server: Sequence[Any], wanted: Sequence[Any], field: Field) -> list[Any]:
+    """Items of a merging list in the order of `wanted`, as far as it names them."""
+    order, former = ([_identity(item, field) for item in source] for source in (wanted, server))
+    return _ordered(items, _places(order), _places(former), field)
 
 
 def _places(identities: Sequence[Any]) -> dict[Any, int]:

@@ -97,7 +97,7 @@ NO_OPTIONS = Options()
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A verb on a target. `user` asks; who that is, the handlers are told."""
+    """A verb on a target. `user` asks; who that is, the handlers are told. `agent` is the client's `User-Agent`."""
 
     verb: Verb
     target: Target
@@ -105,6 +105,7 @@ class Request:
     wanted: Wanted = field(default_factory=Wanted)
     content_type: str = "application/json"
     query: Mapping[str, str] = field(default_factory=dict)
+    agent: str = ""
     user: User = LOOPBACK
 
 
@@ -135,7 +136,7 @@ def parse(method: str, path: str, query: str, headers: Mapping[str, str]) -> Req
     subresource_forms = target.subresource in ("", "status", "scale")
     wanted = negotiate(accept) if subresource_forms else Wanted()
     content_type = headers.get("content-type", "") or "application/json"
-    return Request(verb, target, _options(values), wanted, content_type, values)
+    return Request(verb, target, _options(values), wanted, content_type, values, headers.get("user-agent", ""))
 
 
 def _locate(parts: list[str]) -> tuple[str, list[str]] | None:

@@ -69,6 +69,19 @@ def conflict(kind: Kind, name: str, why: str, subresource: str = "") -> Failure:
     )
 
 
+def contested(message: str, causes: Sequence[dict[str, str]]) -> Failure:
+    """An apply that others own fields of."""
+    return Failure(409, "Conflict", message, {"causes": list(causes)})
+
+
+def no_free_name(kind: Kind, name: str) -> Failure:
+    """Every name that was generated is taken: clients may try again."""
+    message = (
+        f'{kind.resource} "{name}" already exists, the server was not able to generate a unique name for the object'
+    )
+    return Failure(409, "AlreadyExists", message, _details(kind, name) | {"retryAfterSeconds": 1})
+
+
 def modified(kind: Kind, name: str) -> Failure:
     """The optimistic lock failed."""
     why = "the object has been modified; please apply your changes to the latest version and try again"

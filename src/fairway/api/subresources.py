@@ -7,9 +7,12 @@ from typing import Any, Protocol
 
 from fairway.api import incoming, metadata, render, status
 from fairway.api.answers import Answer, Stream, Tunnel, json_answer
+from fairway.api.applies import applied
+from fairway.api.authorship import author_of
 from fairway.api.bodies import Binding, DeleteOptions, Eviction, Scale, read
 from fairway.api.deletes import Deleter, order_of
 from fairway.api.keys import key_of
+from fairway.api.managers import Author
 from fairway.api.requests import Request, Target
 from fairway.api.writes import Chance, Draft, Writer
 from fairway.objects.errors import invalid as invalid_field
@@ -86,9 +89,13 @@ class Subresources:
 
     async def _rescale(self, request: Request, body: bytes) -> Answer:
         target = request.target
+        author = author_of(request, applies=incoming.is_apply(request.content_type))
 
         def make(old: Object) -> Draft:
-            wanted = _wanted_scale(request, body, scale_of(target.kind, old))
+            scale = scale_of(target.kind, old)
+            if incoming.is_apply(request.content_type):
+                return self._applied_scale(request, body, old, author)
+            wanted = _wanted_scale(request, body, scale)
             old["metadata"]["resourceVersion"] = wanted.metadata.resourceVersion or ""
             old["metadata"]["uid"] = wanted.metadata.uid or ""
             old["spec"]["replicas"] = _replicas(target, wanted)
@@ -96,8 +103,22 @@ class Subresources:
 
         # Replicas belong to the spec: the change is judged as one of the object itself.
         whole = Target(target.kind, target.kind.api_version, target.namespace, target.name)
-        written, _ = await self._writer.change(whole, make, dry_run=request.options.dry_run)
+        written, _ = await self._writer.change(whole, make, dry_run=request.options.dry_run, author=author)
         return json_answer(scale_of(target.kind, render.load(written.value, written.revision)))
+
+    def _applied_scale(self, request: Request, body: bytes, old: Object, author: Author) -> Draft:
+        """An apply of a Scale is one of `spec.replicas` to the object it scales."""
+        kind = request.target.kind
+        wanted = read(incoming.decode_config(body)[0], Scale)
+        identity = {"uid": wanted.metadata.uid, "resourceVersion": wanted.metadata.resourceVersion}
+        config = {
+            "kind": kind.name,
+            "apiVersion": kind.api_version,
+            "metadata": {name: value for name, value in identity.items() if value},
+            "spec": {"replicas": _replicas(request.target, wanted)},
+        }
+        made = applied(kind, old, config, author, self._chance.now(), force=request.options.force)
+        return Draft(made.obj, managed=made.entries)
 
     async def _bind(self, request: Request, body: bytes) -> Answer:
         """The scheduler's word: this pod runs on that node."""

@@ -49,7 +49,7 @@ class LocalClient(Verbs):
 
     async def _answer(self, method: str, path: str, body: bytes, content_type: str) -> Answer | Stream:
         route, _, query = path.partition("?")
-        headers = {"accept": "application/json", "content-type": content_type}
+        headers = {"accept": "application/json", "content-type": content_type, "user-agent": "fairway"}
         try:
             request = parse(method, route, query, headers)
             if isinstance(request, Plain):

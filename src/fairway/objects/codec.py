@@ -187,6 +187,10 @@ class Checked:
     problems: list[Problem] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
+    def unknown_paths(self) -> list[str]:
+        """The paths alone: `spec.prots`."""
+        return [text.removeprefix('unknown field "')[:-1] for text in self.unknown]
+
 
 def check(kind: Kind, obj: dict[str, Any], *, api_version: str | None = None) -> Checked:
     """Holds `obj` against the kind's schema. `api_version` is the version it was written in (default: the kind's

@@ -6,11 +6,12 @@ What differs between the versions is mostly defaults, so converting to storage f
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
-from fairway.objects.kinds import DEPLOYMENT, REPLICA_SET, Kind
+from fairway.objects.kinds import DEPLOYMENT, REPLICA_SET, SECRET, Kind
 
 Object = dict[str, Any]
 
@@ -23,6 +24,8 @@ _NEVER = 2147483647
 def to_storage(kind: Kind, obj: Object, api_version: str) -> Object:
     """The object in the kind's current version; `obj`, written in `api_version`, is left alone."""
     stored = {**obj, "kind": kind.name, "apiVersion": kind.api_version}
+    if kind is SECRET:
+        _join_string_data(stored)
     convert = _TO_STORAGE.get((kind.name, api_version))
     if convert is None or not isinstance(obj.get("spec"), dict):
         return stored
@@ -42,6 +45,14 @@ def from_storage(kind: Kind, obj: Object, api_version: str) -> Object:
     shown["metadata"] = metadata | ({"annotations": rest} if rest else {})
     shown["spec"] = obj.get("spec", {}) | {"rollbackTo": {"revision": int(annotations[ROLLBACK])}}
     return shown
+
+
+def _join_string_data(secret: Object) -> None:
+    """`stringData` is for writing only: its values join `data` in base64."""
+    plain = secret.pop("stringData", None)
+    if plain:
+        coded = {key: base64.b64encode(value.encode()).decode() for key, value in plain.items() if value is not None}
+        secret["data"] = {**(secret.get("data") or {}), **coded}
 
 
 def _labels_from_template(obj: Object) -> None:

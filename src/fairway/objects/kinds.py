@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of object. `old` lists further group/versions under which the same objects are served, converted."""
+    """One kind of object. `old` lists further group/versions under which the same objects are served, converted.
+    `created_by_update`: an update of an object that is not there creates it."""
 
     group: str
     version: str
@@ -23,6 +24,7 @@ class Kind:
     subresources: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     old: tuple[str, ...] = ()
+    created_by_update: bool = False
 
     @property
     def api_version(self) -> str:
@@ -51,9 +53,11 @@ POD = Kind(
     ("status", "log", "binding", "eviction", "exec", "attach", "portforward"),
     ("all",),
 )
-SERVICE = Kind("", "v1", "Service", "services", "service", ("svc",), True, ("status",), ("all",))
-ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", "endpoints", ("ep",))
-EVENT = Kind("", "v1", "Event", "events", "event", ("ev",))
+SERVICE = Kind(
+    "", "v1", "Service", "services", "service", ("svc",), True, ("status",), ("all",), created_by_update=True
+)
+ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", "endpoints", ("ep",), created_by_update=True)
+EVENT = Kind("", "v1", "Event", "events", "event", ("ev",), created_by_update=True)
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps", "configmap", ("cm",))
 SECRET = Kind("", "v1", "Secret", "secrets", "secret")
 SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts", "serviceaccount", ("sa",))
@@ -93,14 +97,16 @@ DEPLOYMENT = Kind(
     ("apps/v1beta1", "apps/v1beta2", "extensions/v1beta1"),
 )
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", "endpointslice")
-LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases", "lease")
+LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases", "lease", created_by_update=True)
 SERVICE_CIDR = Kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", "servicecidr", (), False, ("status",))
 IP_ADDRESS = Kind("networking.k8s.io", "v1", "IPAddress", "ipaddresses", "ipaddress", ("ip",), False)
 RBAC = "rbac.authorization.k8s.io"
-ROLE = Kind(RBAC, "v1", "Role", "roles", "role")
-ROLE_BINDING = Kind(RBAC, "v1", "RoleBinding", "rolebindings", "rolebinding")
-CLUSTER_ROLE = Kind(RBAC, "v1", "ClusterRole", "clusterroles", "clusterrole", (), False)
-CLUSTER_ROLE_BINDING = Kind(RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding", (), False)
+ROLE = Kind(RBAC, "v1", "Role", "roles", "role", created_by_update=True)
+ROLE_BINDING = Kind(RBAC, "v1", "RoleBinding", "rolebindings", "rolebinding", created_by_update=True)
+CLUSTER_ROLE = Kind(RBAC, "v1", "ClusterRole", "clusterroles", "clusterrole", (), False, created_by_update=True)
+CLUSTER_ROLE_BINDING = Kind(
+    RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding", (), False, created_by_update=True
+)
 
 KINDS: tuple[Kind, ...] = (
     NAMESPACE,

@@ -160,16 +160,6 @@ def _no_status(obj: Object) -> None:
     obj["status"] = {}
 
 
-def _secret_data(secret: Object) -> None:
-    """`stringData` is for writing only: its values join `data` in base64."""
-    import base64
-
-    plain = secret.pop("stringData", None)
-    if plain:
-        coded = {key: base64.b64encode(value.encode()).decode() for key, value in plain.items()}
-        secret["data"] = {**(secret.get("data") or {}), **coded}
-
-
 _ON_CREATE: Mapping[str, Callable[[Object], None]] = {
     "Pod": _create_pod,
     "Service": services.prepare_create,
@@ -177,11 +167,9 @@ _ON_CREATE: Mapping[str, Callable[[Object], None]] = {
     "ReplicationController": _no_replicas,
     "ReplicaSet": _no_replicas,
     "Deployment": _no_status,
-    "Secret": _secret_data,
 }
 
 _ON_UPDATE: Mapping[str, Callable[[Object, Object], None]] = {
     "Service": services.prepare_update,
     "Namespace": _update_namespace,
-    "Secret": lambda new, old: _secret_data(new),
 }

@@ -187,7 +187,7 @@ MERGE_KEYS = [
 def test_every_keyed_list_merges_adds_and_deletes_items(type_name: str, field: str, key: str) -> None:
     obj = {field: [{key: "a", "x": 1}, {key: "b"}, {key: "c"}]}
     patch = {field: [{key: "a", "y": 2}, {"$patch": "delete", key: "b"}, {key: "d"}]}
-    assert merge(type_name, obj, patch) == {field: [{key: "a", "x": 1, "y": 2}, {key: "c"}, {key: "d"}]}
+    assert merge(type_name, obj, patch) == {field: [{key: "a", "x": 1, "y": 2}, {key: "d"}, {key: "c"}]}
 
 
 def test_fields_merge_and_null_removes() -> None:
@@ -212,8 +212,17 @@ def test_lists_in_lists_merge_as_deep_as_the_schema_goes() -> None:
     assert container == {
         "name": "a",
         "image": "2",
-        "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}],
+        "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}],
     }
+
+
+def test_without_an_order_the_items_of_the_patch_keep_theirs() -> None:
+    # The walk through `kubectl patch` in the Kubernetes documentation: the container that is added comes first.
+    obj = {"containers": [{"name": "patch-demo-ctr", "image": "nginx"}]}
+    patch = {"containers": [{"name": "patch-demo-ctr-2", "image": "redis"}]}
+    assert [item["image"] for item in merge("PodSpec", obj, patch)["containers"]] == ["redis", "nginx"]
+    finalizers = {"finalizers": ["a", "b", "c"]}
+    assert merge("ObjectMeta", finalizers, {"finalizers": ["c", "new", "a"]})["finalizers"] == ["b", "c", "new", "a"]
 
 
 def test_directives_in_objects() -> None:

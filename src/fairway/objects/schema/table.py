@@ -10,7 +10,8 @@ Types: string, boolean, int32, int64, quantity, intOrString, time, microTime, by
 another type, `[]T` and `map[string]T`. Marks: `required`; `enum=A|B`; `range=1..65535` (either end may be left out);
 `rule=NAME` (a rule of `validate.fields`); `default=JSON` (filled in when absent);
 `patch=merge,retainKeys` with `key=k` (strategic merge patch); `map=k,l` or `set` (server-side apply's list type;
-a list without either is atomic); `atomic` (a map that is replaced as a whole).
+a list without either is atomic); `atomic` (a map that is replaced as a whole);
+`present` (server-side apply: the field counts as there even when it is empty, so nobody owns its mere presence).
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Field:
     `enum` is empty where any value is allowed. `default` is the value filled in when the field is absent
     (`has_default` tells None from "no default"). `minimum` and `maximum` bound integers; `rule` names a rule that texts
     (or each text of a list) obey. `patch_strategy` and `merge_key` rule strategic merge patches;
-    `map_keys` (a list of objects told apart by these keys), `is_set` and `atomic` rule server-side apply.
+    `map_keys` (a list of objects told apart by these keys), `is_set`, `atomic` and `present` rule server-side apply.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Field:
     map_keys: tuple[str, ...] = ()
     is_set: bool = False
     atomic: bool = False
+    present: bool = False
 
     @property
     def target(self) -> Type | None:
@@ -133,7 +135,7 @@ def parse_field(line: str) -> Field:
 
 def _mark(key: str, value: str) -> dict[str, Any]:
     match key:
-        case "required" | "atomic":
+        case "required" | "atomic" | "present":
             return {key: True}
         case "set":
             return {"is_set": True}
