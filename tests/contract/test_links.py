@@ -278,6 +278,20 @@ def test_only_what_is_there_can_be_switched(machine: Machine, on: bool) -> None:
         machine.node.switch("no-such", on)
 
 
+def test_a_bridge_has_the_ports_that_are_up(machine: Machine) -> None:
+    machine.node.apply(OVERLAY)
+    assert machine.node.ports("cni0") == machine.node.ports("no-such") == frozenset()
+    pod = replace(POD, peer_namespace=machine.pod_path)
+    machine.node.add_veth(pod)
+    assert machine.node.ports("cni0") == {"veth1"}
+    machine.node.switch("veth1", on=False)
+    assert machine.node.ports("cni0") == frozenset()
+    machine.node.add_veth(pod)
+    assert machine.node.ports("cni0") == {"veth1"}
+    machine.node.delete_link("cni0")
+    assert machine.node.ports("cni0") == frozenset()
+
+
 def test_interfaces_carry_their_prefix_lengths(machine: Machine) -> None:
     (eth0,) = machine.node.interfaces()
     assert (eth0.name, eth0.addresses) == ("eth0", (ip_interface("10.0.0.11/24"),))

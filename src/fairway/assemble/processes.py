@@ -32,6 +32,7 @@ from fairway.store.sqlite import SqliteStore
 HEARTBEAT_SECONDS = 1.0
 NODE_GRACE_SECONDS = 4.0
 LOOK_SECONDS = 2.0  # how often a proxy looks whether its rules still stand; clusters take 30
+VERIFY_SECONDS = 10.0  # how often it compares them all; clusters take far longer
 EVICTION_SECONDS = 0  # after the grace; clusters wait five minutes more
 
 

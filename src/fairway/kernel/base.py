@@ -191,6 +191,9 @@ class Links(Protocol):
     def switch(self, name: str, on: bool) -> None:
         """Set a device up or down, as a cable is put in or taken out. Raises KernelError when there is none."""
 
+    def ports(self, bridge: str) -> frozenset[str]:
+        """The devices of a bridge that are up; none for a bridge that is not there."""
+
     def interfaces(self) -> Sequence[Interface]:
         """Devices with their addresses, without `lo` and without link-local IPv6 addresses."""
 

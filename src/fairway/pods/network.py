@@ -75,7 +75,6 @@ class PodNetwork:
         self._applied = _read(self._file)
         self._held: dict[str, tuple[str, ...]] = {}
         self._attached: dict[str, Veth] = {}
-        self._loose: set[str] = set()
         self._ipam: Ipam | None = None
         self._ranges: tuple[str, ...] = ()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="links")
@@ -107,22 +106,22 @@ class PodNetwork:
             self._masquerade(ranges)
 
     def _apply(self, wanted: LinkState, previous: LinkState | None) -> None:
-        """Lay the node's links, and link again the pods whose link is gone: all of them when the bridge was, as a new
-        bridge has no ports."""
-        before = {interface.name for interface in self._links.interfaces()}
+        """Lay the node's links, and link again the pods whose link is no port of the bridge: all of them when the
+        bridge was gone, as a new one has no ports."""
         self._links.apply(wanted, previous)
-        for uid, veth in self._attached.copy().items():
-            if flannel.BRIDGE not in before or veth.name not in before or uid in self._loose:
-                self._attach_again(uid, veth)
+        if self._attached:
+            ports = self._links.ports(flannel.BRIDGE)
+            for veth in self._attached.copy().values():
+                if veth.name not in ports:
+                    self._attach_again(veth)
 
-    def _attach_again(self, uid: str, veth: Veth) -> None:
+    def _attach_again(self, veth: Veth) -> None:
         try:
             self._links.add_veth(veth)
-        except KernelError as error:  # no end in itself: the pod may be ending, which its worker sees to
-            self._loose.add(uid)
+        except (
+            KernelError
+        ) as error:  # the pod may be ending, which its worker sees to; if not, the next look tries again
             _log.warning("%s", error)
-        else:
-            self._loose.discard(uid)
 
     def _device(self) -> str:
         for interface in self._links.interfaces():
@@ -183,7 +182,6 @@ class PodNetwork:
     async def detach(self, uid: str) -> None:
         """Remove a pod's link and take its addresses back; none is no error."""
         self._attached.pop(uid, None)
-        self._loose.discard(uid)
         await self._call(lambda: self._links.delete_link(link_name(uid)))
         self._held.pop(uid, None)
         if self._ipam is not None:

@@ -143,6 +143,21 @@ def test_pods_are_linked_again_after_the_bridge_or_their_link_was_removed(tmp_pa
     bench.play(scene)
 
 
+def test_a_pod_whose_link_was_switched_off_is_linked_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.kernel.create("/proc/7/ns/net")
+
+    async def scene(network: PodNetwork) -> None:
+        await network.configure(RANGE, [])
+        await network.attach("u1", "/proc/7/ns/net", network.allocate("u1"))
+        bench.links.switch(link_name("u1"), on=False)
+        assert bench.links.ports("cni0") == set()
+        await network.restore()
+        assert bench.links.ports("cni0") == {link_name("u1")}
+
+    bench.play(scene)
+
+
 def test_a_pod_that_could_not_be_linked_again_is_tried_again_until_it_ends(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     pod = bench.kernel.create("/proc/7/ns/net")

@@ -143,6 +143,10 @@ class FakeLinks:
             raise KernelError(f"cannot set {name} {'up' if on else 'down'}: No such device (ENODEV)")
         self._links[name].up = on
 
+    def ports(self, bridge: str) -> frozenset[str]:
+        """See `kernel.base.Links.ports`."""
+        return frozenset(name for name, link in self._links.items() if link.master == bridge and link.up)
+
     def interfaces(self) -> Sequence[Interface]:
         """See `kernel.base.Links.interfaces`."""
         return [
@@ -167,10 +171,6 @@ class FakeLinks:
             forwarding=tuple(entry for entry in entries if isinstance(entry, ForwardingEntry)),
             sysctls=dict(self._sysctls),
         )
-
-    def ports(self, bridge: str) -> frozenset[str]:
-        """The devices in a bridge."""
-        return frozenset(name for name, link in self._links.items() if link.master == bridge)
 
     def _observe(self) -> Observed:
         down = frozenset(name for name, link in self._links.items() if not link.up)

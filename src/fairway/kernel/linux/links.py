@@ -89,6 +89,13 @@ class LinuxLinks:
         with self._inside(), Netlink(ROUTE) as kernel:
             kernel.perform([change])
 
+    def ports(self, bridge: str) -> frozenset[str]:
+        """See `kernel.base.Links.ports`."""
+        with self._inside(), Netlink(ROUTE) as kernel:
+            links = _links(kernel)
+        index = next((link.ifindex for link in links if link.name == bridge), -1)
+        return frozenset(link.name for link in links if link.master == index and link.up)
+
     def interfaces(self) -> Sequence[Interface]:
         """See `kernel.base.Links.interfaces`."""
         with self._inside(), Netlink(ROUTE) as kernel:
