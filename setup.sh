@@ -27,7 +27,7 @@ need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 need iptables-restore iptables
 need kubectl kubernetes-client
 need curl curl
-need nslookup dnsutils
+need nslookup bind9-dnsutils
 need ip iproute2
 need sysctl procps
 need etcd etcd-server
