@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any
@@ -220,6 +221,46 @@ def test_a_second_range_serves_when_the_first_is_full() -> None:
         assert (await me.ok("POST", SERVICES, service("more")))["spec"]["clusterIP"].startswith("10.97.0.")
 
     told(story, config=TINY)
+
+
+MORE = "/registry/networking.k8s.io/servicecidrs/more"
+
+
+class Withdrawing(MemoryStore):
+    """A store in which a range begins to go in the very moment before the first commit that takes an address of it."""
+
+    armed = False
+
+    async def commit(self, checks: Sequence[Check], changes: Sequence[Put | Delete]) -> int:
+        if self.armed and any("/ipaddresses/10.97." in change.key for change in changes):
+            self.armed = False
+            entry = await self.get(MORE)
+            assert entry
+            going = json.loads(entry.value)
+            going["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a/b"]}
+            await super().commit([], [Put(MORE, json.dumps(going).encode())])
+        return await super().commit(checks, changes)
+
+
+def test_no_address_is_given_from_a_range_that_begins_to_go() -> None:
+    store = Withdrawing()
+
+    async def story(me: Session) -> None:
+        more = {
+            "kind": "ServiceCIDR",
+            "apiVersion": "networking.k8s.io/v1",
+            "metadata": {"name": "more"},
+            "spec": {"cidrs": ["10.97.0.0/28"]},
+        }
+        # A range beyond the configured one.
+        await me.ok("POST", "/apis/networking.k8s.io/v1/servicecidrs", more)
+        await me.ok("POST", SERVICES, service("early", clusterIP="10.97.0.4"))
+        store.armed = True
+        _, _, message = await me.refused("POST", SERVICES, service("late", clusterIP="10.97.0.5"))
+        assert "10.97.0.5" in message and "not in the valid range" in message
+        await sound(me)
+
+    told(story, config=TINY, store=store)
 
 
 class Distant(MemoryStore):

@@ -115,7 +115,7 @@ def apply_patch(request: Request, body: bytes, old: Object) -> Incoming:
     """`old` (storage version) with the patch in `body` applied. Raises 400, 415, 422."""
     target = request.target
     shown = convert.from_storage(target.kind, old, target.api_version)
-    result = patched(request.content_type, shown, body, strategic=schema.for_kind(target.kind))
+    result = patched(request.content_type, shown, body, strategic=schema.for_kind(target.kind, target.api_version))
     return accept(target, result, request.options.field_validation)
 
 

@@ -131,8 +131,9 @@ def v3_document(name: str) -> Object:
         ]
         paths[_path(kind, api_version)] = {"patch": operation}
     reached: dict[str, Type] = {}
-    for kind in kinds:
-        _reach(schema.for_kind(kind), reached)
+    for kind, api_version in _served(kinds):
+        if _document_name(api_version) == name:
+            _reach(schema.for_kind(kind, api_version), reached)
     schemas = {type_.openapi: _type(type_, "#/components/schemas/") for type_ in reached.values()}
     _name_kinds(schemas)
     return {"openapi": "3.0.0", "info": _info(), "paths": paths, "components": {"schemas": schemas}}
@@ -171,12 +172,12 @@ def _group_version_kind(kind: Kind, api_version: str) -> Object:
 
 
 def _name_kinds(definitions: Object) -> None:
-    """Tell of which kinds a type is the whole object. Old versions are not named: their types differ (a selector was
-    not required), and clients let pass what they find no type for."""
-    for kind in KINDS:
-        definition = definitions.get(schema.for_kind(kind).openapi)
-        if definition is not None:
-            definition[_GVK] = [_group_version_kind(kind, kind.api_version)]
+    """Tell of which kinds a type is the whole object. Old versions without a type of their own are not named: theirs
+    differ (a selector was not required), and clients let pass what they find no type for."""
+    for kind, api_version in _served(KINDS):
+        definition = definitions.get(schema.for_kind(kind, api_version).openapi)
+        if definition is not None and schema.own_shape(kind, api_version):
+            definition[_GVK] = [_group_version_kind(kind, api_version)]
 
 
 def _reach(type_: Type, reached: dict[str, Type]) -> None:

@@ -49,7 +49,7 @@ class Layout:
 
 @cache
 def layouts() -> Mapping[str, Layout]:
-    """Every message by type name."""
+    """Every message by type name; one that looks different in another version also by NAME@APIVERSION."""
     data = pkgutil.get_data("fairway.api", "protobuf.schema")
     assert data is not None, "the table is part of the package"
     found: dict[str, Layout] = {}
@@ -89,13 +89,13 @@ def decode(body: bytes) -> tuple[Object, list[str]]:
         raise Malformed("not protobuf of Kubernetes: it does not begin with the magic bytes")
     envelope = {number: value for number, value in _fields(body[len(MAGIC) :]) if isinstance(value, bytes)}
     meta = {number: value for number, value in _fields(envelope.get(1, b"")) if isinstance(value, bytes)}
-    kind = _text(meta.get(2, b""))
-    layout = layouts().get(kind)
+    kind, api_version = _text(meta.get(2, b"")), _text(meta.get(1, b""))
+    layout = layouts().get(f"{kind}@{api_version}") or layouts().get(kind)
     if layout is None:
         raise Malformed(f"protobuf of the kind {kind!r} is not understood; send JSON")
     unknown: list[str] = []
     obj = _message(layout, envelope.get(2, b""), "", unknown, 0)
-    return {"kind": kind, "apiVersion": _text(meta.get(1, b"")), **obj}, unknown
+    return {"kind": kind, "apiVersion": api_version, **obj}, unknown
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -38,6 +38,8 @@ _VIEW: tuple[Line, ...] = (
     (READ, "discovery.k8s.io", "endpointslices"),
     (READ, "apps", f"{_APPS} deployments/status replicasets/status"),
     (READ, "coordination.k8s.io", "leases"),
+    (READ, "events.k8s.io", "events"),
+    (READ, "networking.k8s.io", "ingresses ingresses/status"),
 )
 _EDIT: tuple[Line, ...] = (
     (READ, "", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy"),
@@ -48,6 +50,7 @@ _EDIT: tuple[Line, ...] = (
     (WRITE, "", "services services/proxy"),
     (WRITE, "apps", _APPS),
     (WRITE, "coordination.k8s.io", "leases"),
+    (WRITE, "networking.k8s.io", "ingresses"),
 )
 _ADMIN: tuple[Line, ...] = (
     ("create", "authorization.k8s.io", "localsubjectaccessreviews"),

@@ -45,6 +45,18 @@ class Plan:
 NOTHING = Plan()
 
 
+@dataclass(frozen=True, slots=True)
+class _Ranges:
+    """The ranges addresses are given from, and the ServiceCIDRs behind them."""
+
+    known: list[AddressRange]
+    _living: list[tuple[AddressRange, Check]]
+
+    def checks(self, address: str) -> list[Check]:
+        """That a ServiceCIDR of the address is as it was: none is given from a range that begins to go meanwhile."""
+        return [check for found, check in self._living if address in found][:1]
+
+
 class ServiceAllocator:
     """Completes Services with what the cluster gives them."""
 
@@ -66,7 +78,7 @@ class ServiceAllocator:
         self._now = now
         self._uid = uid
         self._ranges_of: tuple[Entry, ...] = ()
-        self._ranges_now = self._configured
+        self._ranges_now = _Ranges(self._configured, [])
 
     async def plan(self, new: Object | None, old: Object | None) -> Plan:
         """Allocate what `new` needs and free what only `old` had, filling in `new`'s spec. Raises Failure."""
@@ -97,11 +109,12 @@ class ServiceAllocator:
             if index < len(asked):
                 address = asked[index]
                 if address not in kept:
-                    await self._claim(service, address, ranges, asked)
+                    await self._claim(service, address, ranges.known, asked)
             else:
-                address = await self._draw(family, ranges)
+                address = await self._draw(family, ranges.known)
             chosen.append(address)
             if address not in kept:
+                plan.checks += ranges.checks(address)
                 plan.take(_address_key(address), self._ip_object(service, address, family))
         spec["clusterIP"], spec["clusterIPs"] = chosen[0], chosen
 
@@ -136,21 +149,23 @@ class ServiceAllocator:
         names = (entry.key.removeprefix(prefix) for entry in page.entries)
         return {int(ip_address(name)) for name in names if name in within}
 
-    async def _ranges(self) -> list[AddressRange]:
+    async def _ranges(self) -> _Ranges:
         """The ranges of every ServiceCIDR that is not on its way out; the configured ones come first."""
         page = await self._store.range(prefix_of(SERVICE_CIDR))
         if page.entries != self._ranges_of:
             self._ranges_now, self._ranges_of = self._read_ranges(page.entries), page.entries
         return self._ranges_now
 
-    def _read_ranges(self, entries: tuple[Entry, ...]) -> list[AddressRange]:
+    def _read_ranges(self, entries: tuple[Entry, ...]) -> _Ranges:
         found = {known.cidr: known for known in self._configured}
+        living: list[tuple[AddressRange, Check]] = []
         for entry in entries:
             obj = msgspec.json.decode(entry.value)
             if not obj["metadata"].get("deletionTimestamp"):
                 ranges = map(address_range, obj.get("spec", {}).get("cidrs") or [])
-                found |= {known.cidr: known for known in ranges if known.family in self._families}
-        return list(found.values())
+                living += [(known, Check(entry.key, entry.modified)) for known in ranges]
+        found |= {known.cidr: known for known, _ in living if known.family in self._families}
+        return _Ranges(list(found.values()), living)
 
     def _ip_object(self, service: Object, address: str, family: str) -> bytes:
         """The IPAddress that says whose the address is (KEP-1880)."""

@@ -279,6 +279,30 @@ _ROLE_BINDING = Layout(
     ),
     _role_binding,
 )
+
+
+def _ingress(obj: Object, now: datetime) -> list[Any]:
+    spec = _spec(obj)
+    hosts = [rule.get("host") or "*" for rule in spec.get("rules") or []] or ["*"]
+    told = (_status(obj).get("loadBalancer") or {}).get("ingress") or []
+    return [
+        _name(obj),
+        spec.get("ingressClassName") or NONE,
+        some(hosts),
+        ",".join(one.get("ip") or one.get("hostname") or "" for one in told),
+        "80, 443" if spec.get("tls") else "80",
+        age(obj, now),
+    ]
+
+
+def _ingress_class(obj: Object, now: datetime) -> list[Any]:
+    spec = _spec(obj)
+    given = spec.get("parameters") or {}
+    kind = ".".join(filter(None, (given.get("kind"), given.get("apiGroup"))))
+    shown = f"{kind}/{given.get('name') or ''}" if given else NONE
+    return [_name(obj), spec.get("controller") or "", shown, age(obj, now)]
+
+
 _WORKLOAD = (
     _wide("Containers", "Names of the template's containers"),
     _wide("Images", "Images of the template's containers"),
@@ -380,6 +404,26 @@ LAYOUTS: Mapping[str, Layout] = {
     "ServiceAccount": Layout((NAME, Column("Secrets", "How many secrets it names", "integer"), AGE), _account),
     "Lease": Layout((NAME, Column("Holder", "Who holds it"), AGE), _lease),
     "ServiceCIDR": Layout((NAME, Column("CIDRs", "Ranges that Services get addresses from"), AGE), _service_cidr),
+    "Ingress": Layout(
+        (
+            NAME,
+            Column("Class", "The class whose controller serves it"),
+            Column("Hosts", "Hosts it has rules for"),
+            Column("Address", "Where it is served"),
+            Column("Ports", "Ports it is served on"),
+            AGE,
+        ),
+        _ingress,
+    ),
+    "IngressClass": Layout(
+        (
+            NAME,
+            Column("Controller", "Who serves Ingresses of the class"),
+            Column("Parameters", "What configures the controller for the class"),
+            AGE,
+        ),
+        _ingress_class,
+    ),
     "IPAddress": Layout((NAME, Column("ParentRef", "What holds the address"), AGE), _ip_address),
     "Role": _ROLE,
     "ClusterRole": _ROLE,

@@ -28,6 +28,7 @@ from fairway.control.loops.namespaces import Namespaces
 from fairway.control.loops.nodes import Lifecycle, Ranges
 from fairway.control.loops.replicas import Replicas
 from fairway.control.loops.scheduler import Scheduler
+from fairway.control.loops.servicecidrs import ServiceCidrs
 from fairway.node import Network
 from fairway.objects.kinds import (
     CONFIG_MAP,
@@ -106,6 +107,7 @@ def assemble(cluster: Cluster, config: ControlConfig, kinds: Sequence[Kind]) -> 
         Lifecycle(cluster, nodes.Patience(config.node_grace_seconds, config.eviction_seconds)),
         Namespaces(cluster, KINDS, config.root_ca),
         Garbage(cluster, kinds),
+        ServiceCidrs(cluster),
     ]
     ranges = config.node_ranges()
     return [*loops, Ranges(cluster, ranges)] if ranges else loops

@@ -14,7 +14,7 @@ from fairway.objects.defaults import default
 from fairway.objects.errors import FieldError
 from fairway.objects.kinds import Kind
 from fairway.objects.strategy import TOLERATION_SECONDS, prepare_create, prepare_update
-from fairway.objects.validate import cluster, endpoints, pod, rbac, service, workload
+from fairway.objects.validate import cluster, endpoints, ingress, pod, rbac, service, workload
 from fairway.objects.validate.fields import check_fields
 from fairway.objects.validate.meta import validate_metadata, validate_metadata_update
 from fairway.objects.warn import warnings
@@ -41,6 +41,8 @@ _RULES: Mapping[str, Callable[[Object], Iterator[FieldError]]] = {
     "ConfigMap": cluster.validate_config_map,
     "Secret": cluster.validate_secret,
     "ServiceCIDR": cluster.validate_service_cidr,
+    "Ingress": ingress.validate_ingress,
+    "IngressClass": ingress.validate_ingress_class,
     "ReplicationController": workload.validate_replication_controller,
     "ReplicaSet": workload.validate_replica_set,
     "Deployment": workload.validate_deployment,
@@ -59,6 +61,7 @@ _UPDATE_RULES: Mapping[str, Callable[[Object, Object], Iterator[FieldError]]] = 
     "Secret": cluster.validate_secret_update,
     "ServiceCIDR": cluster.validate_service_cidr_update,
     "IPAddress": cluster.validate_ip_address_update,
+    "IngressClass": ingress.validate_ingress_class_update,
     "ReplicaSet": workload.validate_selector_update,
     "Deployment": workload.validate_selector_update,
     "Pod": pod.validate_pod_update,

@@ -197,7 +197,7 @@ def check(kind: Kind, obj: dict[str, Any], *, api_version: str | None = None) ->
     own); a null counts as absent."""
     found = Checked()
     legacy = _LEGACY.get((kind.name, api_version or kind.api_version), frozenset())
-    _check_object(schema.for_kind(kind), obj, "", found, legacy)
+    _check_object(schema.for_kind(kind, api_version or ""), obj, "", found, legacy)
     return found
 
 

@@ -1,4 +1,5 @@
-"""Old group versions to the current one and back: manifests in the wild still say `apps/v1beta1`.
+"""Other group versions to the stored one and back: manifests in the wild still say `apps/v1beta1`, and events are
+told by two groups.
 
 What differs between the versions is mostly defaults, so converting to storage fills in those of the old version
 (Kubernetes 1.15 API reference) before anything else looks at the object.
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
-from fairway.objects.kinds import DEPLOYMENT, REPLICA_SET, SECRET, Kind
+from fairway.objects.kinds import DEPLOYMENT, EVENT, REPLICA_SET, SECRET, Kind
 
 Object = dict[str, Any]
 
@@ -26,6 +27,8 @@ def to_storage(kind: Kind, obj: Object, api_version: str) -> Object:
     stored = {**obj, "kind": kind.name, "apiVersion": kind.api_version}
     if kind is SECRET:
         _join_string_data(stored)
+    if (kind.name, api_version) == _EVENTS:
+        return _renamed(stored, _EVENT_NAMES)
     convert = _TO_STORAGE.get((kind.name, api_version))
     if convert is None or not isinstance(obj.get("spec"), dict):
         return stored
@@ -37,6 +40,8 @@ def to_storage(kind: Kind, obj: Object, api_version: str) -> Object:
 def from_storage(kind: Kind, obj: Object, api_version: str) -> Object:
     """A stored object as a client of `api_version` sees it; `obj` is left alone."""
     shown = {**obj, "apiVersion": api_version}
+    if (kind.name, api_version) == _EVENTS:
+        return _renamed(shown, {ours: theirs for theirs, ours in _EVENT_NAMES.items()})
     annotations = (obj.get("metadata") or {}).get("annotations") or {}
     if ROLLBACK not in annotations or (kind.name, api_version) not in _HAS_ROLLBACK:
         return shown
@@ -53,6 +58,10 @@ def _join_string_data(secret: Object) -> None:
     if plain:
         coded = {key: base64.b64encode(value.encode()).decode() for key, value in plain.items() if value is not None}
         secret["data"] = {**(secret.get("data") or {}), **coded}
+
+
+def _renamed(obj: Object, names: Mapping[str, str]) -> Object:
+    return {names.get(name, name): value for name, value in obj.items()}
 
 
 def _labels_from_template(obj: Object) -> None:
@@ -102,6 +111,17 @@ def _deployment_extensions(obj: Object) -> None:
     obj["spec"].setdefault("progressDeadlineSeconds", _NEVER)
 
 
+_EVENTS = (EVENT.name, "events.k8s.io/v1")
+# events.k8s.io/v1 has its own names for what core/v1 calls otherwise (Kubernetes 1.36 API reference).
+_EVENT_NAMES: Mapping[str, str] = {
+    "regarding": "involvedObject",
+    "note": "message",
+    "reportingController": "reportingComponent",
+    "deprecatedSource": "source",
+    "deprecatedFirstTimestamp": "firstTimestamp",
+    "deprecatedLastTimestamp": "lastTimestamp",
+    "deprecatedCount": "count",
+}
 _HAS_ROLLBACK = frozenset({(DEPLOYMENT.name, "apps/v1beta1"), (DEPLOYMENT.name, "extensions/v1beta1")})
 _TO_STORAGE: Mapping[tuple[str, str], Callable[[Object], None]] = {
     (DEPLOYMENT.name, "apps/v1beta1"): _deployment_v1beta1,

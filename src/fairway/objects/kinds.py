@@ -57,7 +57,7 @@ SERVICE = Kind(
     "", "v1", "Service", "services", "service", ("svc",), True, ("status",), ("all",), created_by_update=True
 )
 ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", "endpoints", ("ep",), created_by_update=True)
-EVENT = Kind("", "v1", "Event", "events", "event", ("ev",), created_by_update=True)
+EVENT = Kind("", "v1", "Event", "events", "event", ("ev",), old=("events.k8s.io/v1",), created_by_update=True)
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps", "configmap", ("cm",))
 SECRET = Kind("", "v1", "Secret", "secrets", "secret")
 SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts", "serviceaccount", ("sa",))
@@ -107,6 +107,8 @@ CLUSTER_ROLE = Kind(RBAC, "v1", "ClusterRole", "clusterroles", "clusterrole", ()
 CLUSTER_ROLE_BINDING = Kind(
     RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding", (), False, created_by_update=True
 )
+INGRESS = Kind("networking.k8s.io", "v1", "Ingress", "ingresses", "ingress", ("ing",), True, ("status",))
+INGRESS_CLASS = Kind("networking.k8s.io", "v1", "IngressClass", "ingressclasses", "ingressclass", (), False)
 
 KINDS: tuple[Kind, ...] = (
     NAMESPACE,
@@ -129,6 +131,8 @@ KINDS: tuple[Kind, ...] = (
     ROLE_BINDING,
     CLUSTER_ROLE,
     CLUSTER_ROLE_BINDING,
+    INGRESS,
+    INGRESS_CLASS,
 )
 
 TOKEN_REVIEW = Kind("authentication.k8s.io", "v1", "TokenReview", "tokenreviews", "tokenreview", (), False)

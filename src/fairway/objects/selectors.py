@@ -298,6 +298,11 @@ _FIELDS: Mapping[str, Mapping[str, Reader]] = {
         f"involvedObject.{name}": _at(f"involvedObject.{name}")
         for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
     }
+    | {
+        f"regarding.{name}": _at(f"involvedObject.{name}")
+        for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+    }
+    | {"reportingController": _at("reportingComponent")}
     | {name: _at(name) for name in ("reason", "reportingComponent", "type")}
     | {"source": _event_source},
 }

@@ -14,6 +14,8 @@ from fairway.objects import services
 from fairway.objects.kinds import (
     DEPLOYMENT,
     ENDPOINT_SLICE,
+    INGRESS,
+    INGRESS_CLASS,
     NODE,
     POD,
     REPLICA_SET,
@@ -25,7 +27,7 @@ from fairway.objects.qos import qos_class
 Object = dict[str, Any]
 
 _COUNTS_GENERATIONS = frozenset(
-    kind.name for kind in (POD, REPLICATION_CONTROLLER, REPLICA_SET, DEPLOYMENT, ENDPOINT_SLICE)
+    kind.name for kind in (POD, REPLICATION_CONTROLLER, REPLICA_SET, DEPLOYMENT, ENDPOINT_SLICE, INGRESS, INGRESS_CLASS)
 )
 _KEPT_METADATA = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
 _FILLED_METADATA = ("uid", "creationTimestamp", "name", "namespace")

@@ -70,6 +70,8 @@ HEADERS = {
     "ClusterRole": "Name Created_At |",
     "RoleBinding": "Name Role Age | Users Groups ServiceAccounts",
     "ClusterRoleBinding": "Name Role Age | Users Groups ServiceAccounts",
+    "Ingress": "Name Class Hosts Address Ports Age |",
+    "IngressClass": "Name Controller Parameters Age |",
 }
 
 

@@ -29,7 +29,9 @@ from fairway.objects.kinds import Kind
 SCALARS = frozenset(
     {"string", "boolean", "int32", "int64", "quantity", "intOrString", "time", "microTime", "bytes", "any"}
 )
-FILES = ("meta", "volume", "pod", "node", "service", "cluster", "workload", "network", "rbac")
+FILES = ("meta", "volume", "pod", "node", "service", "cluster", "workload", "network", "ingress", "rbac")
+
+_OTHER_SHAPES: Mapping[tuple[str, str], str] = {("Event", "events.k8s.io/v1"): "EventsEvent"}
 
 ShapeKind = Literal["scalar", "object", "list", "map"]
 
@@ -206,6 +208,12 @@ def lookup(type_name: str) -> Type:
         raise UnknownType(f"no schema for type {type_name!r}") from None
 
 
-def for_kind(kind: Kind) -> Type:
-    """The type of a kind's whole object."""
-    return lookup(kind.name)
+def for_kind(kind: Kind, api_version: str = "") -> Type:
+    """The type of a kind's whole object, as written in `api_version` (by default the kind's own; most old versions
+    look the same)."""
+    return lookup(_OTHER_SHAPES.get((kind.name, api_version), kind.name))
+
+
+def own_shape(kind: Kind, api_version: str) -> bool:
+    """Whether the kind has a type of its own in that version."""
+    return api_version == kind.api_version or (kind.name, api_version) in _OTHER_SHAPES
