@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -55,16 +56,26 @@ def main() -> None:
 @main.command()
 @click.option("--nodes", default=3, show_default=True, help="How many nodes.")
 @click.option("--api-port", default=0, help="Loopback port of the API server (0: any free one).")
+@click.option(
+    "--store",
+    default="sqlite",
+    show_default=True,
+    metavar="STORE",
+    help="Where the cluster is kept: sqlite (gone with the lab), or etcd://HOST:PORT[,HOST:PORT...] (found again).",
+)
 @LAB_OPTION
-def up(lab: str, nodes: int, api_port: int) -> None:
+def up(lab: str, nodes: int, api_port: int, store: str) -> None:
     """Bring up a lab: API server, controllers, nodes with proxy and overlay, cluster DNS, an outside client."""
     _need_root()
-    from fairway.assemble import cluster
+    from fairway.assemble import cluster, stores
     from fairway.lab.state import StateDir
     from fairway.lab.topology import plan
 
     state = StateDir.named(lab)
-    seconds = cluster.up(plan(lab, nodes, api_port), state, _tell)
+    choice = stores.parse(store, state.database)
+    if not choice.endpoints and choice.file != state.database:
+        _fail(f"--store {store}: a lab is kept in sqlite or etcd://HOST:PORT[,HOST:PORT...]")
+    seconds = cluster.up(replace(plan(lab, nodes, api_port), etcd=choice.endpoints), state, _tell)
     click.echo(click.style(f"lab {lab!r} is up ({seconds:.2f} s)", bold=True) + ". Now:\n")
     click.echo(f"  export KUBECONFIG={state.kubeconfig}")
     click.echo("  kubectl get nodes -o wide")

@@ -21,7 +21,7 @@ from fairway.client.follow import follow
 from fairway.client.informer import Cache, as_dict
 from fairway.client.kubeconfig import connect, load
 from fairway.kernel.linux import netns
-from fairway.lab import build, credentials, supervise, system
+from fairway.lab import build, credentials, relay, supervise, system
 from fairway.lab.state import StateDir
 from fairway.lab.supervise import Supervisor, Unit
 from fairway.lab.topology import Topology
@@ -46,6 +46,8 @@ def up(topology: Topology, state: StateDir, tell: Tell) -> float:
     def step(text: str) -> None:
         tell(text, time.monotonic() - begun)
 
+    if topology.etcd and (why := relay.unreachable(topology.etcd)):
+        raise LabError(f"no member of the etcd cluster can be reached: {why}")
     _make_room(topology, state, step)
     state.create(topology)
     _start_daemon(topology, state, step)
@@ -153,7 +155,8 @@ def _say(report: int, **words: Any) -> None:
 def units(topology: Topology, state: StateDir, sockets: list[socket.socket]) -> list[Unit]:
     """Every process of the lab but the pods'."""
     control = netns.path(topology.namespace("control"))
-    found = [
+    found = [Unit("etcd-relay", lambda: processes.etcd_relay(state, topology))] if topology.etcd else []
+    found += [
         Unit("api", lambda: processes.api(state, topology, sockets), control),
         Unit("control", lambda: processes.control(state, topology), control),
     ]

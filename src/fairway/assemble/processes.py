@@ -10,6 +10,7 @@ import sys
 from fairway.api.http import serve
 from fairway.api.nodes import HttpNodeClient
 from fairway.api.server import Api, ApiConfig
+from fairway.assemble import stores
 from fairway.assemble.life import run
 from fairway.client.http import HttpClient
 from fairway.client.kubeconfig import connect, load
@@ -19,7 +20,7 @@ from fairway.desired.options import ProxyOptions
 from fairway.kernel.linux.conntrack import LinuxConntrack
 from fairway.kernel.linux.links import LinuxLinks
 from fairway.kernel.linux.netfilter import LinuxNetfilter
-from fairway.lab import credentials, system
+from fairway.lab import credentials, relay, system
 from fairway.lab.build import API_PORT
 from fairway.lab.state import StateDir
 from fairway.lab.topology import Topology
@@ -27,7 +28,6 @@ from fairway.node import Node
 from fairway.pods.agent import Agent
 from fairway.pods.config import AgentConfig
 from fairway.pods.images import ImageTable
-from fairway.store.sqlite import SqliteStore
 
 HEARTBEAT_SECONDS = 1.0
 NODE_GRACE_SECONDS = 4.0
@@ -37,10 +37,10 @@ EVICTION_SECONDS = 0  # after the grace; clusters wait five minutes more
 
 
 def api(state: StateDir, topology: Topology, sockets: list[socket.socket]) -> None:
-    """The lab's API server on its SQLite file and the two sockets its supervisor holds."""
+    """The lab's API server on its store and the two sockets its supervisor holds."""
 
     async def main(stop: asyncio.Event) -> None:
-        store = SqliteStore(str(state.database))
+        store = stores.open_store(_store(state, topology), prefix=f"/fairway-lab-{topology.name}")
         config = ApiConfig(
             service_cidrs=(topology.service_range,),
             node_ports=topology.node_ports,
@@ -57,6 +57,21 @@ def api(state: StateDir, topology: Topology, sockets: list[socket.socket]) -> No
         await store.close()
 
     run(main)
+
+
+def etcd_relay(state: StateDir, topology: Topology) -> None:
+    """The API server's way to the etcd that the host reaches; runs outside the lab's namespaces."""
+
+    async def main(stop: asyncio.Event) -> None:
+        await relay.relay(state.path, topology.etcd, stop)
+
+    run(main)
+
+
+def _store(state: StateDir, topology: Topology) -> stores.StoreChoice:
+    if topology.etcd:
+        return stores.StoreChoice(tuple(f"unix:{path}" for path in relay.sockets(state.path, topology.etcd)))
+    return stores.StoreChoice(file=state.database)
 
 
 def _node_context(state: StateDir) -> ssl.SSLContext:

@@ -26,7 +26,8 @@ class NodePlan:
 @dataclass(frozen=True, slots=True)
 class Topology:
     """A whole lab. Addresses exist only inside the lab's namespaces; only `api_port` is taken on the host's loopback
-    (0: any free one)."""
+    (0: any free one). `etcd` are the members, as the host reaches them, that keep the cluster; without any it is kept
+    in a file of the lab."""
 
     name: str = "lab"
     nodes: tuple[NodePlan, ...] = ()
@@ -40,6 +41,7 @@ class Topology:
     dns_address: str = "10.96.0.10"
     domain: str = "cluster.local"
     api_port: int = 0
+    etcd: tuple[str, ...] = ()
     images: dict[str, list[str]] = field(default_factory=dict)
 
     @property
