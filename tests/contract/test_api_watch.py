@@ -114,7 +114,7 @@ def test_initial_events_end_with_a_marked_bookmark() -> None:
             assert change == "BOOKMARK"
             assert obj["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
             assert obj["metadata"]["resourceVersion"] == await version(me)
-        assert (await me.refused("GET", f"{MAPS}?watch=1&sendInitialEvents=true"))[0] == 400
+        assert (await me.refused("GET", f"{MAPS}?watch=1&sendInitialEvents=true"))[0] == 422
 
     told(story)
 

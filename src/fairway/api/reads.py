@@ -6,12 +6,14 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
 from fairway.api import render, status
 from fairway.api.answers import Answer
 from fairway.api.keys import key_of
+from fairway.api.options import check_list
 from fairway.api.requests import Request
 from fairway.api.selection import narrow, select
 from fairway.store.base import Compacted, Entry, Page, Store
@@ -21,10 +23,10 @@ CHUNK = 2000
 
 
 class ContinueToken(msgspec.Struct, frozen=True):
-    """Where the next page begins: after which key, as of which revision."""
+    """Where the next page begins: after which key, as of which revision (0: the present, whatever was shown before)."""
 
     after: str
-    revision: int
+    revision: Annotated[int, msgspec.Meta(ge=0)]
 
     def text(self) -> str:
         """The token as clients hold it."""
@@ -69,6 +71,7 @@ class Reader:
     async def list(self, request: Request) -> Answer:
         """A collection or one page of it. Raises 400, 410."""
         options = request.options
+        check_list(options)
         prefix = narrow(request.target, select(request.target, options))
         after, revision = await self._start(request)
         entries, at, last, remaining = await self._page(request, prefix, after, revision)
@@ -88,22 +91,12 @@ class Reader:
             token = parse_continue(options.continue_token)
             return token.after, token.revision
         revision = parse_revision(options.resource_version)
-        match options.resource_version_match:
-            case "Exact":
-                if not revision:
-                    raise status.bad_request(
-                        'resourceVersionMatch: Forbidden: "Exact" is forbidden for resourceVersion "0" or unset'
-                    )
-                return "", revision
-            case "" | "NotOlderThan":
-                await self._reached(revision)
-                # A page that names its revision without saying how to match it means exactly that revision.
-                exact = bool(revision and options.limit and not options.resource_version_match)
-                return "", revision if exact else 0
-        raise status.bad_request(
-            f'resourceVersionMatch: Unsupported value: "{options.resource_version_match}": '
-            'supported values: "Exact", "NotOlderThan"'
-        )
+        match = options.resource_version_match
+        if match == "Exact":
+            return "", revision
+        await self._reached(revision)
+        # A page that names its revision without saying how to match it means exactly that revision.
+        return "", revision if revision and options.limit and not match else 0
 
     async def _reached(self, revision: int) -> None:
         if revision and revision > (current := await self._store.revision()):
@@ -138,6 +131,8 @@ class Reader:
             if not after:
                 raise
             raise status.expired(
-                "The provided continue parameter is too old to display a consistent list result. "
-                "You must start a new list without the continue parameter."
+                "The provided continue parameter is too old to display a consistent list result. Start a new list "
+                "without it, or go on with the continue parameter of this answer: that shows the rest as it is now, "
+                "and what changed since the first page may be missing or appear twice.",
+                ContinueToken(after, 0).text(),
             ) from error

@@ -8,9 +8,9 @@ import random
 import uuid
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from fairway.api import status
+from fairway.api import expiry, status
 from fairway.api.answers import Answer, Stream, Tunnel
 from fairway.api.app import App
 from fairway.api.auth import authenticate, impersonate
@@ -31,6 +31,8 @@ from fairway.store.base import Store, StoreError
 
 HISTORY_SECONDS = 300.0
 """How much history a compaction leaves: watches that were away for less resume."""
+SWEEPS = 60
+"""How often in an Event's life the old ones are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class ApiConfig:
     """`service_cidrs`: the Service ranges, the first one's family is the default. `node_ports`: first and last.
     `advertise_*`: where pods and nodes reach the server. `tokens`: bearer tokens and whose they are.
     `toleration_seconds`: how long pods that do not say otherwise stay bound to a node that is lost or not ready
-    (kube-apiserver's --default-unreachable-toleration-seconds)."""
+    (kube-apiserver's --default-unreachable-toleration-seconds). `event_seconds`: how long an Event is kept after it was
+    last heard of."""
 
     service_cidrs: tuple[str, ...]
     _: KW_ONLY
@@ -48,6 +51,7 @@ class ApiConfig:
     tokens: Mapping[str, User] = field(default_factory=dict)
     bookmark_seconds: float = BOOKMARK_SECONDS
     history_seconds: float = HISTORY_SECONDS
+    event_seconds: float = expiry.LIFE.total_seconds()
     toleration_seconds: int = TOLERATION_SECONDS
 
 
@@ -77,7 +81,7 @@ class Api:
         self._paths = Paths(f"{config.advertise_address}:{config.advertise_port}", lambda: self._ready)
         self.app = App(self.respond, self.connect)
         self._ready = False
-        self._compaction: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Create what every cluster has; from then on the server is ready."""
@@ -87,16 +91,15 @@ class Api:
             self.handlers.writer, config.service_cidrs, config.advertise_address, config.advertise_port, now
         )
         await self._authority.start()
-        self._compaction = asyncio.create_task(self._compact())
+        self._chores = [asyncio.create_task(self._compact()), asyncio.create_task(self._expire())]
         self._ready = True
 
     async def stop(self) -> None:
         """End what the server does by itself. The store stays open: it is the caller's."""
         self._ready = False
-        if self._compaction:
-            self._compaction.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._compaction
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await self._authority.stop()
         await self._nodes.close()
 
@@ -159,6 +162,13 @@ class Api:
                     await self._store.compact(revision)
                 revision = seen
             await asyncio.sleep(self._config.history_seconds)
+
+    async def _expire(self) -> None:
+        """Remove old Events, again and again."""
+        while True:
+            await asyncio.sleep(self._config.event_seconds / SWEEPS)
+            with contextlib.suppress(StoreError):
+                await expiry.sweep(self._store, self._chance.now, timedelta(seconds=self._config.event_seconds))
 
 
 def _now() -> datetime:

@@ -21,19 +21,27 @@ BODY_TYPES = ("application/json", "application/yaml")
 class Failure(Exception):
     """An answer other than success. `code` is the HTTP status, `reason` the machine word."""
 
-    def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        details: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.details = details
+        self.metadata = metadata or {}
 
     def status(self) -> Status:
         """The `Status` object."""
         status: Status = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
@@ -126,8 +134,9 @@ def too_large(limit: int) -> Failure:
     return Failure(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
 
 
-def expired(message: str) -> Failure:
-    return Failure(410, "Expired", message)
+def expired(message: str, continue_token: str = "") -> Failure:
+    """The asked revision is forgotten. `continue_token` carries on from where a list was, with the state of now."""
+    return Failure(410, "Expired", message, metadata={"continue": continue_token} if continue_token else None)
 
 
 def too_large_version(asked: int, current: int) -> Failure:

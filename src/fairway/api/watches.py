@@ -16,6 +16,7 @@ import msgspec
 
 from fairway.api import render, status
 from fairway.api.answers import Stream
+from fairway.api.options import check_watch
 from fairway.api.reads import parse_revision
 from fairway.api.requests import Options, Request
 from fairway.api.selection import Selection, narrow, select
@@ -25,6 +26,7 @@ Change = Literal["ADDED", "MODIFIED", "DELETED"]
 
 BOOKMARK_SECONDS = 60.0
 DEFAULT_TIMEOUT_SECONDS = 3600
+CACHED_BYTES = 4 * 1024 * 1024
 INITIAL_END = "k8s.io/initial-events-end"
 
 
@@ -43,19 +45,21 @@ def transition(event: Event, selection: Selection) -> tuple[Change, bytes] | Non
 
 
 class EventCache:
-    """The last encoded lines, so that a thousand watchers cost one encoding."""
+    """The last encoded lines, `limit` bytes of them, so that a thousand watchers cost one encoding."""
 
-    def __init__(self, size: int = 512) -> None:
+    def __init__(self, limit: int = CACHED_BYTES) -> None:
         self._lines: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
-        self._size = size
+        self._limit = limit
+        self._size = 0
 
     def line(self, key: tuple[Any, ...], make: Callable[[], bytes]) -> bytes:
         """The line under `key`, made at most once while it is remembered."""
         found = self._lines.get(key)
         if found is None:
             found = self._lines[key] = make()
-            if len(self._lines) > self._size:
-                self._lines.popitem(last=False)
+            self._size += len(found)
+            while self._size > self._limit and len(self._lines) > 1:
+                self._size -= len(self._lines.popitem(last=False)[1])
         return found
 
 
@@ -71,6 +75,7 @@ class Watching:
     async def watch(self, request: Request) -> Stream:
         """The stream of a watch request. Raises 400, 410, 504 while it can still be a plain answer."""
         options = request.options
+        check_watch(options)
         selection = select(request.target, options)
         prefix = narrow(request.target, selection)
         after, initial = await self._start(options, prefix)
@@ -80,10 +85,6 @@ class Watching:
     async def _start(self, options: Options, prefix: str) -> tuple[int, Page | None]:
         """After which revision to watch, and the state to tell first, if any."""
         revision = parse_revision(options.resource_version)
-        if options.send_initial_events is not None and options.resource_version_match != "NotOlderThan":
-            raise status.bad_request(
-                "resourceVersionMatch: Forbidden: resourceVersionMatch must be NotOlderThan with sendInitialEvents"
-            )
         current = await self._store.revision()
         if revision > current:
             raise status.too_large_version(revision, current)
