@@ -184,6 +184,13 @@ def test_selectors_choose(shell: Shell) -> None:
     assert "spec.color" in shell.fails("get pods --field-selector spec.color=red")
 
 
+def test_a_kind_that_is_not_served_is_named(shell: Shell) -> None:
+    manifest = '{"apiVersion":"apps/v1","kind":"DaemonSet","metadata":{"name":"d"}}'
+    done = shell.cluster.kubectl("apply", "-f", "-", text=manifest)
+    assert done.returncode != 0
+    assert 'no matches for kind "DaemonSet" in version "apps/v1"' in done.stderr
+
+
 def test_the_shape_of_kinds_is_explained(shell: Shell) -> None:
     assert re.search(r"nodePort\s+<integer>", shell.says("explain service.spec.ports"))
     resources = shell.says("api-resources --no-headers")

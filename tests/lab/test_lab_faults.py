@@ -60,6 +60,34 @@ def test_names_of_a_headless_service_follow_its_pods(lab: Lab) -> None:
     until(lambda: resolved() == set(addresses), "the name follows")
 
 
+DAMAGE = {
+    "devices": "ip link del cni0; ip link del flannel.1",
+    "ports": "for l in $(ip -o link show master cni0 | grep -o 'veth[0-9a-f]*'); do ip link set $l nomaster; done",
+    "entries": "ip route flush dev flannel.1; ip neigh flush dev flannel.1; sysctl -qw net.ipv4.ip_forward=0",
+    "rules": "iptables -t nat -F; iptables -t nat -X; iptables -F; iptables -X",
+    "a chain": "iptables -t nat -F KUBE-SERVICES",
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_what_somebody_breaks_in_a_node_comes_back(lab: Lab, what: str) -> None:
+    pods = lab.settled("httpd-svc", 3)
+    here = next(pod["status"]["podIP"] for pod in lab.pods("run=httpd") if pod["spec"]["nodeName"] == "node-a")
+    near = [f"http://{pod}/hostname" for pod in pods] + [url(lab)]
+
+    def answers() -> bool:
+        asked = (("node-a", near), ("node-b", [f"http://{here}/hostname"]))
+        return all(
+            lab.inside(node, "curl", "-sS", "--fail-early", "-m", "1", *urls, allow=True).count("httpd-") == len(urls)
+            for node, urls in asked
+        )
+
+    until(answers, "all is well before")
+    lab.inside("node-a", "sh", "-c", DAMAGE[what])
+    until(answers, f"{what}: all is well again")
+    assert lab.settled("httpd-svc", 3) == pods, "no pod had to be replaced"
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_any_process_may_be_killed_while_things_change(lab: Lab, unit: str) -> None:
     """Objects are created while the process dies; every one that kubectl was told of is there afterwards, and rules,

@@ -6,9 +6,15 @@ from collections.abc import Callable
 
 from fairway.api import discovery, status
 from fairway.api.answers import Answer, json_answer
-from fairway.api.requests import Plain
+from fairway.api.requests import EXTENSIONS, Plain
 
 _HEALTH = ("/healthz", "/livez", "/readyz")
+NO_EXTENSIONS = {
+    "kind": "CustomResourceDefinitionList",
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "metadata": {"resourceVersion": "1"},
+    "items": [],
+}
 _VARYING = (("vary", "Accept"),)
 
 
@@ -30,6 +36,8 @@ class Paths:
             from fairway.api import openapi
 
             return openapi.answer(request)
+        if request.path == EXTENSIONS:
+            return json_answer(NO_EXTENSIONS)
         return self._discovery(request)
 
     def _health(self, base: str, request: Plain) -> Answer:

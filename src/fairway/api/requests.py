@@ -23,6 +23,10 @@ REMEMBERED = 4096
 REMEMBERED_LENGTH = 512
 """How many targets are remembered, and of how long paths: clients ask for the same ones again and again."""
 
+EXTENSIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+"""Where kubectl looks whether a kind it does not know is a custom one. There are none, and the list of none is a plain
+path: without it kubectl does not get to say that there is no such kind."""
+
 Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
 Validation = Literal["Strict", "Warn", "Ignore"]
 
@@ -128,7 +132,7 @@ def parse(method: str, path: str, query: str, headers: Mapping[str, str]) -> Req
     values = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
     accept = headers.get("accept", "")
     located = _locate(parts)
-    if located is None:
+    if located is None or path == EXTENSIONS:
         return Plain(method.lower(), "/" + "/".join(parts), accept, values)
     find = _known_target if len(path) <= REMEMBERED_LENGTH else _target
     target = find(located[0], tuple(located[1]))
