@@ -16,6 +16,7 @@ from fairway.store.sqlite import SqliteStore
 from tests.contract.session import CONFIG, Session, config_map, pod, service, told
 
 MAPS = "/api/v1/namespaces/default/configmaps"
+SERVICES = "/api/v1/namespaces/default/services"
 MERGE = "application/merge-patch+json"
 QUICK = dataclasses.replace(CONFIG, bookmark_seconds=0.01)
 
@@ -51,6 +52,24 @@ def test_a_deletion_shows_the_last_state_with_its_own_version() -> None:
             assert obj["metadata"]["resourceVersion"] == await version(me)
 
     told(story)
+
+
+def test_the_way_to_the_server_comes_back_when_somebody_deletes_it() -> None:
+    slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    paths = (SERVICES, "/api/v1/namespaces/default/endpoints", slices)
+
+    async def story(me: Session) -> None:
+        for path in paths:
+            before = await me.ok("GET", f"{path}/kubernetes")
+            async with me.watch(f"{path}?resourceVersion={before['metadata']['resourceVersion']}") as watch:
+                await me.ok("DELETE", f"{path}/kubernetes")
+                assert await watch.names(2) == [("DELETED", "kubernetes"), ("ADDED", "kubernetes")]
+            after = await me.ok("GET", f"{path}/kubernetes")
+            assert {k: v for k, v in after.items() if k != "metadata"} == {
+                k: v for k, v in before.items() if k != "metadata"
+            }
+
+    told(story, config=dataclasses.replace(CONFIG, publish_seconds=0.01))
 
 
 def test_entering_a_selection_is_added_and_leaving_it_is_deleted() -> None:

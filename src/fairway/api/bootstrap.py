@@ -40,14 +40,26 @@ async def bootstrap(
     await _ensure(writer, SERVICE_CIDR, "", {"metadata": {"name": NAME}, "spec": {"cidrs": list(cidrs)}})
     await _ready_cidr(writer, now)
     await _roles(writer)
+    if ip_address(advertise_address).is_loopback:
+        _log.warning("pods cannot reach this server at %s: kubernetes.default gets no endpoints", advertise_address)
+    await publish(writer, cidrs, advertise_address, advertise_port, _replace)
+
+
+async def publish(
+    writer: Writer,
+    cidrs: tuple[str, ...],
+    advertise_address: str,
+    advertise_port: int,
+    correct: Callable[[Object], Callable[[Object], Draft]] | None = None,
+) -> None:
+    """Create what is missing of the Service that leads to the API and its endpoints. What is there stays as it is, as
+    another server may have written it, unless `correct` says how to make it what is wanted."""
     await _ensure(writer, SERVICE, "default", _service(cidrs, advertise_port))
     if ip_address(advertise_address).is_loopback:
-        # Endpoints may not be loopback addresses: a pod would reach itself there.
-        _log.warning("pods cannot reach this server at %s: kubernetes.default gets no endpoints", advertise_address)
-        return
+        return  # endpoints may not be loopback addresses: a pod would reach itself there
     endpoints = _endpoints(advertise_address, advertise_port)
     for kind, obj in ((ENDPOINTS, endpoints), (ENDPOINT_SLICE, _slice(advertise_address, advertise_port))):
-        await _ensure(writer, kind, "default", obj, _replace(obj))
+        await _ensure(writer, kind, "default", obj, correct(obj) if correct else None)
 
 
 async def _ensure(

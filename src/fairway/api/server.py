@@ -15,7 +15,7 @@ from fairway.api.answers import Answer, Stream, Tunnel
 from fairway.api.app import App
 from fairway.api.auth import authenticate, impersonate
 from fairway.api.authority import Authority
-from fairway.api.bootstrap import bootstrap
+from fairway.api.bootstrap import bootstrap, publish
 from fairway.api.handlers import Handlers, failed
 from fairway.api.metadata import timestamp
 from fairway.api.nodes import HttpNodeClient
@@ -34,6 +34,9 @@ HISTORY_SECONDS = 300.0
 SWEEPS = 60
 """How often in an Event's life the old ones are looked for."""
 
+PUBLISH_SECONDS = 10.0
+"""How often kube-apiserver looks after `default/kubernetes`, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class ApiConfig:
@@ -41,7 +44,7 @@ class ApiConfig:
     `advertise_*`: where pods and nodes reach the server. `tokens`: bearer tokens and whose they are.
     `toleration_seconds`: how long pods that do not say otherwise stay bound to a node that is lost or not ready
     (kube-apiserver's --default-unreachable-toleration-seconds). `event_seconds`: how long an Event is kept after it was
-    last heard of."""
+    last heard of. `publish_seconds`: how often the server looks whether `default/kubernetes` still leads to it."""
 
     service_cidrs: tuple[str, ...]
     _: KW_ONLY
@@ -52,6 +55,7 @@ class ApiConfig:
     bookmark_seconds: float = BOOKMARK_SECONDS
     history_seconds: float = HISTORY_SECONDS
     event_seconds: float = expiry.LIFE.total_seconds()
+    publish_seconds: float = PUBLISH_SECONDS
     toleration_seconds: int = TOLERATION_SECONDS
 
 
@@ -91,7 +95,7 @@ class Api:
             self.handlers.writer, config.service_cidrs, config.advertise_address, config.advertise_port, now
         )
         await self._authority.start()
-        self._chores = [asyncio.create_task(self._compact()), asyncio.create_task(self._expire())]
+        self._chores = [asyncio.create_task(work) for work in (self._compact(), self._expire(), self._stay_known())]
         self._ready = True
 
     async def stop(self) -> None:
@@ -150,6 +154,15 @@ class Api:
 
     async def _account(self, token: str) -> User | None:
         return None
+
+    async def _stay_known(self) -> None:
+        """See to it that the cluster can find this server again when somebody deleted the way to it."""
+        config = self._config
+        where = (config.service_cidrs, config.advertise_address, config.advertise_port)
+        while True:
+            await asyncio.sleep(config.publish_seconds)
+            with contextlib.suppress(status.Failure, StoreError):
+                await publish(self.handlers.writer, *where)
 
     async def _compact(self) -> None:
         """Forget what is older than the history that is kept, again and again. Each of several servers on one store
