@@ -114,7 +114,7 @@ class StateDir:
             raise StateError(f"there is no lab {self.path.name!r} (run `fairway up` first)")
         record["nodes"] = tuple(NodePlan(**node) for node in record["nodes"])
         record["node_ports"] = tuple(record["node_ports"])
-        record["etcd"] = tuple(record["etcd"])
+        record["etcd"] = tuple(record.get("etcd", ()))  # a lab that an earlier version brought up says nothing of it
         return Topology(**record)
 
     def write(self, name: str, content: Any) -> None:

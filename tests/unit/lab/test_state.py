@@ -34,6 +34,15 @@ def test_a_broken_record_names_its_file(tmp_path: Path) -> None:
         state.topology()
 
 
+def test_a_lab_from_before_there_was_etcd_can_still_be_ended(tmp_path: Path) -> None:
+    state = StateDir.named("lab", tmp_path)
+    state.create(plan())
+    record = state.read("lab.json")
+    del record["etcd"]
+    state.write("lab.json", record)
+    assert state.topology() == plan()
+
+
 def test_removal_takes_the_directory_of_all_labs_with_the_last_one(tmp_path: Path) -> None:
     root = tmp_path / "fairway"
     one, two = StateDir.named("one", root), StateDir.named("two", root)
