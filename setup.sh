@@ -58,7 +58,7 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 # An environment holds its own path and its Python's version: when one has changed, it is made anew.
 place="$PWD python $version"
-contents=$(cat requirements.lock pyproject.toml | sha256sum)
+contents=$(cat setup.sh requirements.lock pyproject.toml | sha256sum)
 [ "$(cat .venv/.ready 2>/dev/null)" = "$place $contents" ] && exit 0
 echo "setup: installing Python packages into .venv, each with the hash in requirements.lock"
 if [ "$(cat .venv/.place 2>/dev/null)" != "$place" ]; then
@@ -68,4 +68,14 @@ fi
 pip() { quietly .venv/bin/python -m pip install --disable-pip-version-check --no-input "$@"; }
 pip --require-hashes -r requirements.lock
 pip --no-deps --no-build-isolation --editable .
+
+# Debian's kubectl for the tests, beside the one on PATH and out of its way: Debian 12 has 1.20, the oldest served.
+fetch_kubectl() {
+    mkdir -p .venv/debian &&
+        (cd .venv/debian && apt-get -o APT::Sandbox::User= download kubernetes-client && dpkg -x kubernetes-client_*.deb .)
+}
+if [ ! -x .venv/debian/usr/bin/kubectl ]; then
+    fetch_kubectl >"$log" 2>&1 || echo "setup: no second kubectl from Debian; the tests with it will not run" >&2
+    rm -f .venv/debian/kubernetes-client_*.deb
+fi
 echo "$place $contents" >.venv/.ready

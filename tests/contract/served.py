@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from fairway.store.memory import MemoryStore
 from tests.contract.session import CONFIG
 
 KUBECTL = shutil.which("kubectl")
+OLD_KUBECTL = str(Path(sys.prefix) / "debian/usr/bin/kubectl")
+"""Debian's, which `setup.sh` lays beside the packages: in Debian 12 it is 1.20, the oldest that is served."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +79,19 @@ class Served:
     folder: Path
     api: Api
 
-    def kubectl(self, *words: str, text: str = "", wait: float = 30) -> subprocess.CompletedProcess[str]:
+    def kubectl(
+        self, *words: str, text: str = "", wait: float = 30, program: str | None = KUBECTL, editor: str = "false"
+    ) -> subprocess.CompletedProcess[str]:
         """Run kubectl to its end."""
-        assert KUBECTL
+        assert program
+        own = {"HOME": str(self.folder), "KUBECACHEDIR": str(self.folder / "cache"), "KUBE_EDITOR": editor}
         return subprocess.run(
-            [KUBECTL, "--kubeconfig", str(self.folder / "kubeconfig"), *words],
+            [program, "--kubeconfig", str(self.folder / "kubeconfig"), *words],
             input=text,
             capture_output=True,
             text=True,
             timeout=wait,
-            env={**os.environ, "HOME": str(self.folder), "KUBECACHEDIR": str(self.folder / "cache")},
+            env={**os.environ, **own},
         )
 
 

@@ -1,4 +1,4 @@
-"""Real kubectl against a real server: what users type and what they see."""
+"""Real kubectl against a real server: what users type and what they see, with the kubectl of today and with 1.20."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.served import KUBECTL, Served, served
+from tests.contract.served import KUBECTL, OLD_KUBECTL, Served, served
 
 pytestmark = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
 
@@ -26,12 +26,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 class Shell:
     """kubectl in one namespace."""
 
-    def __init__(self, cluster: Served, namespace: str) -> None:
+    def __init__(self, cluster: Served, namespace: str, program: str | None = KUBECTL) -> None:
         self.cluster = cluster
         self.namespace = namespace
+        self.program = program
 
-    def run(self, line: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        return self.cluster.kubectl("-n", self.namespace, *line.split(), text=text)
+    def run(self, line: str, text: str = "", editor: str = "false") -> subprocess.CompletedProcess[str]:
+        words = ("-n", self.namespace, *line.split())
+        return self.cluster.kubectl(*words, text=text, program=self.program, editor=editor)
 
     def says(self, line: str, text: str = "") -> str:
         """Output of a command that must succeed."""
@@ -46,10 +48,15 @@ class Shell:
         return done.stderr
 
 
-@pytest.fixture
+@pytest.fixture(
+    params=[
+        pytest.param(KUBECTL, id="today"),
+        pytest.param(OLD_KUBECTL, id="old", marks=pytest.mark.old_kubectl),
+    ]
+)
 def shell(cluster: Served, request: pytest.FixtureRequest) -> Shell:
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[:50].strip("-")
-    me = Shell(cluster, name)
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[-50:].strip("-")
+    me = Shell(cluster, name, request.param)
     assert me.says(f"create namespace {name}") == f"namespace/{name} created\n"
     return me
 
@@ -86,7 +93,9 @@ def test_an_applied_change_is_merged(shell: Shell) -> None:
     shell.says("annotate service httpd-svc note=kept")
     assert shell.says("apply -f -", manifest.replace("8080", "9090")) == "service/httpd-svc configured\n"
     wanted = "{.spec.ports[*].port} {.metadata.labels.tier} {.metadata.annotations.note}"
-    done = shell.cluster.kubectl("-n", shell.namespace, "get", "service", "httpd-svc", "-o", f"jsonpath={wanted}")
+    done = shell.cluster.kubectl(
+        "-n", shell.namespace, "get", "service", "httpd-svc", "-o", f"jsonpath={wanted}", program=shell.program
+    )
     assert done.stdout == "9090 front kept"
     assert "-  - port: 9090" in shell.run("diff -f -", manifest).stdout.replace("\t", " ")
 
@@ -132,8 +141,8 @@ def test_a_pod_is_patched_replaced_waited_for_and_deleted(shell: Shell) -> None:
 
 
 def test_a_watch_shows_changes_as_they_come(shell: Shell) -> None:
-    assert KUBECTL
-    command = [KUBECTL, "--kubeconfig", str(shell.cluster.folder / "kubeconfig"), "-n", shell.namespace]
+    assert shell.program
+    command = [shell.program, "--kubeconfig", str(shell.cluster.folder / "kubeconfig"), "-n", shell.namespace]
     command += ["get", "configmaps", "--watch", "--output-watch-events", "--no-headers"]
     shell.says("create configmap first --from-literal=a=b")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
@@ -194,8 +203,9 @@ def test_a_kind_that_is_not_served_is_named(shell: Shell) -> None:
 def test_the_shape_of_kinds_is_explained(shell: Shell) -> None:
     assert re.search(r"nodePort\s+<integer>", shell.says("explain service.spec.ports"))
     resources = shell.says("api-resources --no-headers")
+    metadata = re.compile(r"managedFields\s+<\[\](ManagedFieldsEntry|Object)>")
     for kind in {line.split()[0] for line in resources.splitlines()}:
-        assert re.search(r"managedFields\s+<\[\]ManagedFieldsEntry>", shell.says(f"explain {kind} --recursive")), kind
+        assert metadata.search(shell.says(f"explain {kind} --recursive")), kind
     assert re.search(r"^services\s+svc\s+v1\s+true\s+Service$", resources, re.MULTILINE)
     assert "v1.36.0+fairway" in shell.says("version")
 
@@ -204,8 +214,120 @@ def test_a_namespace_ends_when_its_controller_says_so(shell: Shell) -> None:
     shell.says("create namespace doomed")
     shell.says("delete namespace doomed --wait=false")
     assert columns(shell.says("get namespace doomed"))[1][:2] == ["doomed", "Terminating"]
-    done = shell.cluster.kubectl("-n", "doomed", "create", "configmap", "c")
+    done = shell.cluster.kubectl("-n", "doomed", "create", "configmap", "c", program=shell.program)
     assert "is forbidden: unable to create new content in namespace doomed" in done.stderr
     empty = '{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"doomed"},"spec":{"finalizers":[]}}'
     shell.says("replace --raw /api/v1/namespaces/doomed/finalize -f -", empty)
     assert '"doomed" not found' in shell.fails("get namespace doomed")
+
+
+INGRESS = """
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: front}
+spec:
+  ingressClassName: house
+  tls: [{hosts: [a.example.com], secretName: s}]
+  rules:
+  - host: a.example.com
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+"""
+
+
+def test_ingresses_are_kept_for_whoever_serves_them(shell: Shell) -> None:
+    assert shell.says("apply -f -", INGRESS) == "ingress.networking.k8s.io/front created\n"
+    assert shell.says("apply -f -", INGRESS) == "ingress.networking.k8s.io/front unchanged\n"
+    header, row = columns(shell.says("get ingress"))
+    assert header == ["NAME", "CLASS", "HOSTS", "ADDRESS", "PORTS", "AGE"]
+    assert row[:4] == ["front", "house", "a.example.com", "80, 443"]
+    described = shell.says("describe ingress front")
+    assert re.search(r"a\.example\.com\s+/\s+web:80", described)
+    assert "must be an absolute path" in shell.fails("apply -f -", INGRESS.replace("path: /,", "path: x,"))
+    class_ = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: house}\n"
+    shell.says("apply -f -", class_ + "spec: {controller: example.com/house}\n")
+    assert columns(shell.says("get ingressclass house"))[1][:3] == ["house", "example.com/house", "<none>"]
+    assert shell.says("delete ingress,ingressclass --all") == (
+        'ingress.networking.k8s.io "front" deleted\ningressclass.networking.k8s.io "house" deleted\n'
+    )
+
+
+def test_an_event_is_told_in_both_groups(shell: Shell) -> None:
+    event = {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": "e"},
+        "regarding": {"apiVersion": "v1", "kind": "Pod", "name": "p", "namespace": shell.namespace},
+        "note": "it happened",
+        "reason": "Happening",
+        "type": "Normal",
+        "reportingController": "tests",
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+    }
+    assert shell.says("create -f -", json.dumps(event)) == "event.events.k8s.io/e created\n"
+    assert shell.says("get events.v1. e -o jsonpath={.message}") == "it happened"
+    assert shell.says("get events.v1.events.k8s.io e -o jsonpath={.note}") == "it happened"
+    assert shell.says("get events.v1.events.k8s.io --field-selector regarding.name=p -o name") != ""
+    row = columns(shell.says("get events"))[1]
+    assert row[1:] == ["Normal", "Happening", "pod/p", "it happened"]
+    patch = """patch events.v1.events.k8s.io e --type=merge -p {"note":"changed"}"""
+    shell.says(patch)
+    assert shell.says("get events.v1. e -o jsonpath={.message}") == "changed"
+
+
+def test_an_object_is_edited(shell: Shell) -> None:
+    shell.says("create configmap c --from-literal=colour=red")
+    done = shell.run("edit configmap c", editor="sed -i s/red/blue/")
+    assert (done.returncode, done.stdout) == (0, "configmap/c edited\n")
+    assert shell.says("get configmap c -o jsonpath={.data.colour}") == "blue"
+    untouched = shell.run("edit configmap c", editor="true")
+    assert untouched.returncode == 0 and "Edit cancelled, no changes made" in untouched.stdout + untouched.stderr
+
+
+def test_output_in_every_form(shell: Shell) -> None:
+    for name, image in (("b", "nginx"), ("a", "httpd")):
+        shell.says(f"run {name} --image={image}")
+    assert shell.says("get pods --sort-by=.metadata.name -o name") == "pod/a\npod/b\n"
+    custom = shell.says("get pods --sort-by=.spec.containers[0].image -o custom-columns=N:.metadata.name")
+    assert custom == "N\na\nb\n"
+    assert shell.says("get pod a -o jsonpath={.spec.containers[*].image}") == "httpd"
+    assert shell.says("get pod a -o go-template={{.metadata.name}}") == "a"
+    assert json.loads(shell.says("get pods -o json"))["kind"] == "List"
+    assert "image: httpd" in shell.says("get pod a -o yaml")
+    header = columns(shell.says("get pods -o wide"))[0]
+    assert header[-4:] == ["IP", "NODE", "NOMINATED NODE", "READINESS GATES"]
+    assert columns(shell.says("get pods --show-labels -L run"))[1][-2:] == ["a", "run=a"]
+    assert "No resources found" in shell.run("get services").stderr
+    assert 'services "none" not found' in shell.fails("get service none")
+    assert "the server doesn't have a resource type" in shell.fails("get cats")
+
+
+def test_every_kind_is_described(shell: Shell) -> None:
+    shell.says("create deployment web --image=httpd")
+    shell.says("expose deployment web --port=80")
+    shell.says("create secret generic s --from-literal=a=b")
+    for what, words in (
+        ("namespace kube-system", r"Status:\s+Active"),
+        ("deployment web", r"Replicas:\s+1 desired"),
+        ("service web", r"Selector:\s+app=web"),
+        ("secret s", r"a:\s+1 bytes"),
+    ):
+        assert re.search(words, shell.says(f"describe {what}")), what
+
+
+def test_the_server_says_what_it_has(shell: Shell) -> None:
+    assert set(shell.says("api-versions").split()) >= {"v1", "apps/v1", "extensions/v1beta1", "events.k8s.io/v1"}
+    resources = shell.says("api-resources --namespaced=false --no-headers")
+    named = {line.split()[0] for line in resources.splitlines()}
+    assert "ingressclasses" in named and "pods" not in named
+    assert "is running at" in shell.says("cluster-info")
+    assert "readyz check passed" in shell.says("get --raw /readyz?verbose")
+    assert json.loads(shell.says("get --raw /apis/networking.k8s.io"))["preferredVersion"]["version"] == "v1"
+    assert "v1.36.0+fairway" in shell.says("version")
+
+
+def test_what_is_selected_is_deleted(shell: Shell) -> None:
+    shell.says("create configmap a --from-literal=x=y")
+    shell.says("create configmap b --from-literal=x=y")
+    shell.says("label configmap a b kind=test")
+    assert shell.says("delete configmap -l kind=test") == 'configmap "a" deleted\nconfigmap "b" deleted\n'
+    assert shell.says("delete configmap a --ignore-not-found") == ""
