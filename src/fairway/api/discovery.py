@@ -13,7 +13,7 @@ from typing import Any
 
 from fairway import __version__
 from fairway.api.accept import parse_media_types
-from fairway.objects.kinds import KINDS, Kind
+from fairway.objects.kinds import KINDS, REVIEW_GROUPS, REVIEWS, Kind
 
 Object = dict[str, Any]
 
@@ -25,6 +25,7 @@ _SUBRESOURCES: Mapping[str, tuple[Object, Sequence[str]]] = {
     "finalize": ({}, ("update",)),
     "log": ({}, ("get",)),
     "binding": ({"group": "", "version": "v1", "kind": "Binding"}, ("create",)),
+    "token": ({"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}, ("create",)),
     "eviction": ({"group": "policy", "version": "v1", "kind": "Eviction"}, ("create",)),
     "exec": ({"group": "", "version": "v1", "kind": "PodExecOptions"}, ("create", "get")),
     "attach": ({"group": "", "version": "v1", "kind": "PodAttachOptions"}, ("create", "get")),
@@ -56,7 +57,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 def group_versions() -> Mapping[str, Sequence[str]]:
     """Every group with its versions, the preferred one first."""
     found: dict[str, list[str]] = {}
-    for kind in KINDS:
+    for kind in (*KINDS, *REVIEWS):
         for name in (kind.api_version, *kind.old):
             group, _, version = name.rpartition("/")
             versions = found.setdefault(group, [])
@@ -104,7 +105,11 @@ def resource_list(api_version: str) -> Object | None:
 
 
 def _kinds_of(api_version: str) -> list[Kind]:
-    return [kind for kind in KINDS if api_version in (kind.api_version, *kind.old)]
+    return [kind for kind in (*KINDS, *REVIEWS) if api_version in (kind.api_version, *kind.old)]
+
+
+def _verbs(kind: Kind) -> list[str]:
+    return ["create"] if kind.group in REVIEW_GROUPS else list(VERBS)
 
 
 def _nicknames(kind: Kind, group: str) -> Object:
@@ -123,7 +128,7 @@ def _resources(kind: Kind, api_version: str) -> list[Object]:
         "singularName": kind.singular,
         "namespaced": kind.namespaced,
         "kind": kind.name,
-        "verbs": list(VERBS),
+        "verbs": _verbs(kind),
     }
     main |= _nicknames(kind, api_version.rpartition("/")[0])
     return [main, *(_subresource(kind, name) for name in kind.subresources)]
@@ -181,7 +186,7 @@ def _aggregated_resource(kind: Kind, group_name: str, version: str) -> Object:
         "responseKind": own,
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular,
-        "verbs": list(VERBS),
+        "verbs": _verbs(kind),
     }
     shown |= _nicknames(kind, group_name)
     if kind.subresources:

@@ -10,21 +10,22 @@ from urllib.parse import urlencode
 from fairway.api import incoming, status
 from fairway.api.answers import Answer, Stream, Tunnel, json_answer
 from fairway.api.applies import Applier
+from fairway.api.audit import READING
 from fairway.api.authority import Authority
 from fairway.api.connects import Connector
 from fairway.api.deletes import Deleter
 from fairway.api.reads import Reader
 from fairway.api.requests import DOORS, Request
+from fairway.api.reviews import Reviews
 from fairway.api.services import ServiceAllocator
 from fairway.api.subresources import NodeClient, Subresources
+from fairway.api.tokens import Tokens
 from fairway.api.users import LOOPBACK, User
 from fairway.api.watches import BOOKMARK_SECONDS, Watching
 from fairway.api.writes import Chance, Writer
 from fairway.objects.admit import TOLERATION_SECONDS
-from fairway.objects.kinds import RBAC
+from fairway.objects.kinds import RBAC, REVIEW_GROUPS
 from fairway.store.base import Store
-
-READING = ("get", "list", "watch")
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class Handlers:
         nodes: NodeClient,
         chance: Chance,
         authority: Authority,
+        tokens: Tokens,
+        reviews: Reviews,
         bookmark_seconds: float = BOOKMARK_SECONDS,
         toleration_seconds: int = TOLERATION_SECONDS,
     ) -> None:
@@ -46,11 +49,12 @@ class Handlers:
         self.writer = Writer(store, services, chance, authority, toleration_seconds)
         self._authority = authority
         self._applier = Applier(self.writer, chance.now)
+        self._reviews = reviews
         self._reader = Reader(store, chance.now)
         self._watching = Watching(store, chance.now, bookmark_seconds)
         self._deleter = Deleter(store, self.writer, chance.now)
         self._connector = Connector(store, nodes)
-        self._subresources = Subresources(store, self.writer, self._deleter, nodes, chance)
+        self._subresources = Subresources(store, self.writer, self._deleter, nodes, chance, tokens)
 
     async def handle(self, request: Request, body: bytes = b"", user: User = LOOPBACK) -> Answer | Stream:
         """Answer a request; failures are answers too. Whoever gets a Stream closes it."""
@@ -72,6 +76,8 @@ class Handlers:
             return failed(error)
 
     async def _dispatch(self, request: Request, body: bytes) -> Answer | Stream:
+        if request.target.kind.group in REVIEW_GROUPS:
+            return await self._reviews.answer(request, body)
         if request.target.subresource in DOORS:
             raise await self._connector.refuse(request, urlencode(request.query))
         if request.target.subresource not in ("", "status"):

@@ -94,7 +94,7 @@ def decode_config(body: bytes) -> tuple[Object, list[str]]:
 
 def accept(target: Target, obj: Object, validation: Validation, found: Sequence[str] = ()) -> Incoming:
     """An object written in the version of the URL, as it will be stored; `found` are faults its text had."""
-    _require_type(target, obj)
+    require_type(target, obj)
     if target.api_version == target.kind.api_version and not found and forms.typed(target.kind, obj):
         return Incoming(obj, admit.warnings(target.kind, obj, target.api_version))
     checked = codec.check(target.kind, obj, api_version=target.api_version)
@@ -139,7 +139,8 @@ def patched(content_type: str, obj: Object, body: bytes, *, strategic: schema.Ty
         raise status.Failure(422, "Invalid", f"the patch cannot be applied: {error}") from error
 
 
-def _require_type(target: Target, obj: Any) -> None:
+def require_type(target: Target, obj: Any) -> None:
+    """Hold what a body says it is against the URL, and fill in what it leaves out. Raises 400."""
     if not isinstance(obj, dict):
         raise status.bad_request("the body must hold an object")
     kind, version = obj.get("kind") or target.kind.name, obj.get("apiVersion") or target.api_version

@@ -6,6 +6,8 @@ from fairway.objects.kinds import Kind
 
 # Beside the objects, under a prefix that no kind has: who holds which node port.
 NODE_PORTS = "/allocations/nodeports/"
+# What service accounts' tokens are signed with.
+SIGNING_KEY = "/keys/service-accounts"
 
 
 def prefix_of(kind: Kind, namespace: str = "") -> str:

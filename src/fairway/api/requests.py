@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote
 from fairway.api import status
 from fairway.api.accept import Wanted, negotiate
 from fairway.api.users import LOOPBACK, User
-from fairway.objects.kinds import NAMESPACE, Kind, by_resource
+from fairway.objects.kinds import NAMESPACE, REVIEW_GROUPS, Kind, by_resource
 
 REMEMBERED = 4096
 REMEMBERED_LENGTH = 512
@@ -52,6 +52,7 @@ _SUBRESOURCE_VERBS: Mapping[str, tuple[Verb, ...]] = {
     "log": ("get",),
     "binding": ("create",),
     "eviction": ("create",),
+    "token": ("create",),
     "exec": ("create",),
     "attach": ("create",),
     "portforward": ("create",),
@@ -178,6 +179,8 @@ def _verb(method: str, target: Target, values: Mapping[str, str]) -> Verb:
     if verb is None or (verb == "create" and target.name and not target.subresource):
         raise status.method_not_allowed()
     if verb in ("create", "deletecollection") and target.kind.namespaced and not target.namespace:
+        raise status.method_not_allowed()
+    if target.kind.group in REVIEW_GROUPS and verb != "create":
         raise status.method_not_allowed()
     if target.subresource in DOORS and method == "GET":
         verb = "create"

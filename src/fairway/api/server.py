@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
-from fairway.api import expiry, status
-from fairway.api.answers import Answer, Stream, Tunnel
+import msgspec
+
+from fairway.api import audit, expiry, status
+from fairway.api.answers import Answer, Stream, Tunnel, json_answer
 from fairway.api.app import App
-from fairway.api.auth import authenticate, impersonate
+from fairway.api.auth import authenticate, impersonate, known
 from fairway.api.authority import Authority
 from fairway.api.bootstrap import bootstrap, publish
 from fairway.api.handlers import Handlers, failed
 from fairway.api.metadata import timestamp
 from fairway.api.nodes import HttpNodeClient
 from fairway.api.paths import Paths
-from fairway.api.requests import Plain, parse
+from fairway.api.requests import Plain, Request, parse
+from fairway.api.reviews import Reviews
 from fairway.api.services import ServiceAllocator
 from fairway.api.subresources import NodeClient
+from fairway.api.tokens import ISSUER, Refused, Tokens, openid_configuration
 from fairway.api.users import User
 from fairway.api.watches import BOOKMARK_SECONDS
 from fairway.api.writes import Chance
 from fairway.objects.admit import TOLERATION_SECONDS
+from fairway.packet import host_port
 from fairway.store.base import Store, StoreError
+
+AnyAnswer = TypeVar("AnyAnswer", Answer | Stream, Answer | Tunnel)
+
+_audit_log = logging.getLogger("fairway.audit")
 
 HISTORY_SECONDS = 300.0
 """How much history a compaction leaves: watches that were away for less resume."""
@@ -41,10 +52,13 @@ PUBLISH_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class ApiConfig:
     """`service_cidrs`: the Service ranges, the first one's family is the default. `node_ports`: first and last.
+    `issuer`: what service accounts' tokens say they are from (--service-account-issuer); `api_audiences`: whom they are
+    for (--api-audiences).
     `advertise_*`: where pods and nodes reach the server. `tokens`: bearer tokens and whose they are.
     `toleration_seconds`: how long pods that do not say otherwise stay bound to a node that is lost or not ready
     (kube-apiserver's --default-unreachable-toleration-seconds). `event_seconds`: how long an Event is kept after it was
-    last heard of. `publish_seconds`: how often the server looks whether `default/kubernetes` still leads to it."""
+    last heard of. `publish_seconds`: how often the server looks whether `default/kubernetes` still leads to it.
+    `audit`: whether each write is told in a line of the log `fairway.audit`."""
 
     service_cidrs: tuple[str, ...]
     _: KW_ONLY
@@ -52,11 +66,14 @@ class ApiConfig:
     advertise_address: str
     advertise_port: int
     tokens: Mapping[str, User] = field(default_factory=dict)
+    issuer: str = ISSUER
+    api_audiences: tuple[str, ...] = ()
     bookmark_seconds: float = BOOKMARK_SECONDS
     history_seconds: float = HISTORY_SECONDS
     event_seconds: float = expiry.LIFE.total_seconds()
     publish_seconds: float = PUBLISH_SECONDS
     toleration_seconds: int = TOLERATION_SECONDS
+    audit: bool = False
 
 
 class Api:
@@ -73,12 +90,17 @@ class Api:
             store, config.service_cidrs, config.node_ports, self._chance.random, self._chance.now, self._chance.uid
         )
         self._authority = Authority(store)
+        self._tokens = Tokens(
+            store, config.issuer, config.api_audiences or (config.issuer,), self._chance.now, self._chance.uid
+        )
         self.handlers = Handlers(
             store,
             services,
             self._nodes,
             self._chance,
             self._authority,
+            self._tokens,
+            Reviews(self._authority, self._whose),
             config.bookmark_seconds,
             config.toleration_seconds,
         )
@@ -119,14 +141,14 @@ class Api:
         """Answer a request by its parts: `path` still percent-encoded, header names in lower case, `certificate` as
         `ssl.SSLSocket.getpeercert()` gives it."""
         try:
-            user = await self._who(headers, certificate)
+            by, user = await self._who(headers, certificate)
             request = parse(method, path, query, headers)
             if isinstance(request, Plain):
                 self._authority.authorize(user, request)
-                return self._paths.answer(request)
+                return await self._keys(request) or self._paths.answer(request)
         except Exception as error:
             return failed(error)
-        return await self.handlers.handle(request, body, user)
+        return self._audited(by, user, request, await self.handlers.handle(request, body, user))
 
     async def connect(
         self,
@@ -138,21 +160,58 @@ class Api:
     ) -> Answer | Tunnel:
         """Answer a request that asks for an upgrade of its connection, by its parts as in `respond`."""
         try:
-            user = await self._who(headers, certificate)
+            by, user = await self._who(headers, certificate)
             request = parse(method, path, query, headers)
             if isinstance(request, Plain):
                 raise status.no_such_path()
         except Exception as error:
             return failed(error)
-        return await self.handlers.connect(request, query, headers, user)
+        return self._audited(by, user, request, await self.handlers.connect(request, query, headers, user))
 
-    async def _who(self, headers: Mapping[str, str], certificate: Mapping[str, object] | None) -> User:
-        """Who asks, or who he asks to be taken for. Raises 401, 403."""
+    def _audited(self, by: User, user: User, request: Request, answer: AnyAnswer) -> AnyAnswer:
+        """The answer, told to the audit log if it changed something (or was refused to)."""
+        code = 101 if isinstance(answer, Tunnel) else answer.status
+        if self._config.audit and (text := audit.line(by, user, request, code)):
+            _audit_log.info("%s", text)
+        return answer
+
+    async def _who(self, headers: Mapping[str, str], certificate: Mapping[str, object] | None) -> tuple[User, User]:
+        """Who asks, and who he asks to be taken for. Raises 401, 403."""
         credentials = headers.get("authorization", "")
         user = await authenticate(credentials, certificate, self._config.tokens, self._account)
-        return impersonate(user, headers, self._authority.policy.allows)
+        return user, impersonate(user, headers, self._authority.policy.allows)
 
     async def _account(self, token: str) -> User | None:
+        try:
+            return (await self._tokens.check(token)).user
+        except Refused:
+            return None
+
+    async def _whose(self, token: str, audiences: Sequence[str]) -> tuple[User, Sequence[str]] | str:
+        """Whose token it is, and for which of the audiences (the server's own if none are asked for)."""
+        wanted = audiences or self._tokens.audiences
+        if user := known(token, self._config.tokens):
+            # Known tokens name no audience: they are good for this server, and for nobody else.
+            good = [audience for audience in wanted if audience in self._tokens.audiences]
+            return (user, good) if good else "the token is not for these audiences"
+        try:
+            found = await self._tokens.check(token, wanted)
+        except Refused as error:
+            return str(error)
+        return found.user, found.audiences
+
+    async def _keys(self, request: Plain) -> Answer | None:
+        """What others need to check tokens themselves (OpenID Connect Discovery 1.0)."""
+        if request.verb not in ("get", "head"):
+            return None
+        config = self._config
+        match request.path.rstrip("/"):
+            case "/openid/v1/jwks":
+                found: object = {"keys": [(await self._tokens.key()).jwk()]}
+                return Answer(200, msgspec.json.encode(found), "application/jwk-set+json")
+            case "/.well-known/openid-configuration":
+                where = host_port(config.advertise_address, config.advertise_port)
+                return json_answer(openid_configuration(config.issuer, f"https://{where}/openid/v1/jwks"))
         return None
 
     async def _stay_known(self) -> None:

@@ -1,4 +1,4 @@
-"""Doors to a part of an object: scale, binding, eviction, finalize, log."""
+"""Doors to a part of an object: scale, binding, eviction, finalize, log, token."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from fairway.api import incoming, metadata, render, status
 from fairway.api.answers import Answer, Stream, Tunnel, json_answer
 from fairway.api.applies import applied
 from fairway.api.authorship import author_of
-from fairway.api.bodies import Binding, DeleteOptions, Eviction, Scale, read
+from fairway.api.bodies import Binding, DeleteOptions, Eviction, Scale, TokenRequest, read
 from fairway.api.deletes import Deleter, order_of
 from fairway.api.keys import key_of
 from fairway.api.managers import Author
 from fairway.api.requests import Request, Target
+from fairway.api.tokens import Tokens
 from fairway.api.writes import Chance, Draft, Writer
 from fairway.objects.errors import invalid as invalid_field
 from fairway.objects.kinds import NODE, POD, Kind
@@ -60,12 +61,15 @@ class NodeError(Exception):
 class Subresources:
     """Everything but the object itself and its status."""
 
-    def __init__(self, store: Store, writer: Writer, deleter: Deleter, nodes: NodeClient, chance: Chance) -> None:
+    def __init__(
+        self, store: Store, writer: Writer, deleter: Deleter, nodes: NodeClient, chance: Chance, tokens: Tokens
+    ) -> None:
         self._store = store
         self._writer = writer
         self._deleter = deleter
         self._nodes = nodes
         self._chance = chance
+        self._tokens = tokens
 
     async def answer(self, request: Request, body: bytes) -> Answer | Stream:
         """Send a request to the door it names."""
@@ -80,6 +84,9 @@ class Subresources:
                 return await self._evict(request, body)
             case "finalize", _:
                 return await self._finalize(request, body)
+            case "token", _:
+                asked = read(incoming.decode(body, request.content_type)[0], TokenRequest) if body else TokenRequest()
+                return await self._tokens.request(request, asked)
             case "log", _:
                 return await self._log(request)
         raise status.no_such_path()

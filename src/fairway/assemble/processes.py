@@ -47,6 +47,7 @@ def api(state: StateDir, topology: Topology, sockets: list[socket.socket]) -> No
             advertise_address=topology.control_plane,
             advertise_port=API_PORT,
             toleration_seconds=EVICTION_SECONDS,
+            audit=True,
         )
         server = Api(store, config, HttpNodeClient(_node_context(state)))
         await server.start()

@@ -60,7 +60,7 @@ ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", "endpoints", ("ep",), creat
 EVENT = Kind("", "v1", "Event", "events", "event", ("ev",), old=("events.k8s.io/v1",), created_by_update=True)
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps", "configmap", ("cm",))
 SECRET = Kind("", "v1", "Secret", "secrets", "secret")
-SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts", "serviceaccount", ("sa",))
+SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts", "serviceaccount", ("sa",), True, ("token",))
 REPLICATION_CONTROLLER = Kind(
     "",
     "v1",
@@ -162,6 +162,8 @@ REVIEWS: tuple[Kind, ...] = (
     SELF_SUBJECT_RULES_REVIEW,
 )
 """Questions put by creating them: answered, never stored."""
+REVIEW_GROUPS = frozenset(kind.group for kind in REVIEWS)
+"""Groups that have nothing else."""
 
 _SERVED = [(version, kind) for kind in (*KINDS, *REVIEWS) for version in (kind.api_version, *kind.old)]
 _BY_RESOURCE = {(version, kind.plural): kind for version, kind in _SERVED}
