@@ -201,7 +201,7 @@ def trace(
 
 @main.command()
 @click.option(
-    "--kubeconfig", default="", metavar="FILE", help="Default: KUBECONFIG, then ~/.kube/config, then in-cluster."
+    "--kubeconfig", default="", metavar="FILE", help="Default: in a pod its service account; else as kubectl."
 )
 @click.option("--domain", default="cluster.local", show_default=True, help="The cluster's zone.")
 @click.option("--listen", "addresses", multiple=True, default=["0.0.0.0:53"], show_default=True, metavar="ADDRESS:PORT")

@@ -7,16 +7,21 @@ from fairway.api.rbac import Deed
 from fairway.api.requests import Request
 from fairway.api.users import User
 from fairway.objects.errors import show
+from fairway.objects.kinds import LEASE
 
 READING = frozenset({"get", "list", "watch"})
 
 
 def line(by: User, taken_for: User, request: Request, code: int) -> str | None:
-    """`user="ann" verb=create resource=pods namespace="shop" name="web" code=201`, or None for a request that
-    changes nothing. `by` proved who he is; `taken_for` is somebody else only by impersonation. Names are quoted: no
-    name can look like more than one word, or like another line."""
+    """`user="ann" verb=create resource=pods namespace="shop" name="web" code=201`; None for a request that changes
+    nothing, or only renews a node's own lease, which every node does all the time.
+
+    `by` proved who he is; `taken_for` is somebody else only by impersonation. Names are quoted: no name can look like
+    more than one word, or like another line."""
     deed = deed_of(request)
     if request.verb in READING or not isinstance(deed, Deed):
+        return None
+    if request.target.kind is LEASE and by.node and deed.name == by.node:
         return None
     words = [f"user={show(by.name)}"]
     if taken_for.name != by.name:

@@ -61,7 +61,7 @@ def read_config(request: Request, body: bytes) -> Incoming:
     """The configuration of an apply, in the version of the URL. Raises 400, 413."""
     target = request.target
     config, faults = decode_config(body)
-    _require_type(target, config)
+    require_type(target, config)
     if (config.get("metadata") or {}).get("managedFields"):
         raise status.bad_request("metadata.managedFields must be nil")
     if faults and request.options.field_validation == "Strict":

@@ -21,10 +21,12 @@ from fairway.api.discovery import KUBERNETES_VERSION
 from fairway.api.incoming import PATCH_TYPES
 from fairway.api.requests import Plain
 from fairway.objects import schema
-from fairway.objects.kinds import KINDS, Kind
+from fairway.objects.kinds import KINDS, REVIEWS, Kind
 from fairway.objects.schema import Field, Shape, Type
 
 Object = dict[str, Any]
+
+EVERY = (*KINDS, *REVIEWS)
 
 # Clients ask with an "@", which is no legal media type (RFC 6838, section 4.2): the answer says it with a dot.
 V2_ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -97,7 +99,7 @@ def _url(name: str) -> str:
 @cache
 def _v3_names() -> tuple[str, ...]:
     """`api/v1`, `apis/apps/v1`, ...: the documents of OpenAPI v3."""
-    versions = {version for kind in KINDS for version in (kind.api_version, *kind.old)}
+    versions = {version for kind in EVERY for version in (kind.api_version, *kind.old)}
     return tuple(sorted(_document_name(version) for version in versions))
 
 
@@ -108,7 +110,7 @@ def _document_name(api_version: str) -> str:
 def v2_document() -> Object:
     """Swagger 2.0 of all kinds and types."""
     paths = {}
-    for kind, api_version in _served(KINDS):
+    for kind, api_version in _served(EVERY):
         operation = _operation(kind, api_version, consumes=list(PATCH_TYPES))
         operation["parameters"] = [_parameter(name) | _kind_of_parameter(name) for name in _PATCH_PARAMETERS]
         paths[_path(kind, api_version)] = {"patch": operation}
@@ -119,7 +121,7 @@ def v2_document() -> Object:
 
 def v3_document(name: str) -> Object:
     """OpenAPI 3.0 of one group/version and the types its kinds reach."""
-    kinds = [kind for kind in KINDS if name in map(_document_name, (kind.api_version, *kind.old))]
+    kinds = [kind for kind in EVERY if name in map(_document_name, (kind.api_version, *kind.old))]
     paths = {}
     for kind, api_version in _served(kinds):
         if _document_name(api_version) != name:
@@ -174,7 +176,7 @@ def _group_version_kind(kind: Kind, api_version: str) -> Object:
 def _name_kinds(definitions: Object) -> None:
     """Tell of which kinds a type is the whole object. Old versions without a type of their own are not named: theirs
     differ (a selector was not required), and clients let pass what they find no type for."""
-    for kind, api_version in _served(KINDS):
+    for kind, api_version in _served(EVERY):
         definition = definitions.get(schema.for_kind(kind, api_version).openapi)
         if definition is not None and schema.own_shape(kind, api_version):
             definition[_GVK] = [_group_version_kind(kind, api_version)]

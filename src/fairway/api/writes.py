@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from fairway.api import incoming, managers, metadata, render, status
+from fairway.api import accounts, incoming, managers, metadata, render, status
 from fairway.api.answers import Answer
 from fairway.api.authorship import author_of
 from fairway.api.keys import key_of
@@ -17,7 +17,7 @@ from fairway.api.requests import Request, Target
 from fairway.api.services import NOTHING, Plan, ServiceAllocator
 from fairway.api.users import User
 from fairway.objects import admit, codec, schema
-from fairway.objects.kinds import NAMESPACE, SERVICE, Kind
+from fairway.objects.kinds import NAMESPACE, POD, SERVICE, Kind
 from fairway.store.base import Check, Conflict, Delete, Entry, Put, Store
 
 Object = dict[str, Any]
@@ -160,6 +160,8 @@ class Writer:
         """Create an object that is already decoded and placed: `author` owns what it says, unless an apply has settled
         who is `managed` by what; the server's own hand owns nothing."""
         kind, name = target.kind, ""
+        if kind is POD:
+            await accounts.equip(self._store, obj, target.namespace, self._chance.suffix)
         for _ in range(ATTEMPTS):
             fresh = self._drafted(kind, obj, author, managed)
             name = fresh["metadata"]["name"]

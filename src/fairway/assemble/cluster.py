@@ -201,7 +201,7 @@ async def _settle(topology: Topology, state: StateDir, step: Callable[[str], Non
         for obj in (system.dns_service(topology), *system.dns_account()):
             await _ensure(client, obj)
         step("API server")
-        await _ensure(client, system.dns_deployment(str(credentials.kubeconfig_of(state, "dns")), topology))
+        await _ensure(client, system.dns_deployment(topology))
         await _nodes_ready(client, {node.name for node in topology.nodes})
         step("nodes ready")
         await asyncio.to_thread(_dns_answers, topology)

@@ -26,7 +26,6 @@ class Identity:
 def identities(topology: Topology) -> Iterator[Identity]:
     """Every component that asks the API server from inside the segment."""
     yield Identity("control", "system:kube-controller-manager")
-    yield Identity("dns", "system:serviceaccount:kube-system:fairway-dns", ("system:serviceaccounts",))
     for node in topology.nodes:
         yield Identity(f"agent-{node.name}", f"system:node:{node.name}", ("system:nodes",))
         yield Identity(f"proxy-{node.name}", "system:kube-proxy", ("system:node-proxier",))
@@ -48,11 +47,6 @@ def inside_url(topology: Topology) -> str:
     return f"https://{host_port(topology.control_plane, API_PORT)}"
 
 
-def service_url(topology: Topology) -> str:
-    """Where pods reach it: by its Service, like any other client in a pod."""
-    return f"https://{host_port(topology.kubernetes_address, 443)}"
-
-
 def kubeconfig_of(state: StateDir, component: str) -> Path:
     """The kubeconfig file of a component."""
     return state.credentials / f"{component}.kubeconfig"
@@ -69,9 +63,8 @@ def issue(state: StateDir, topology: Topology, host_port_of_api: int, now: datet
         names = [node.name, node.address]
         authority.server(f"system:node:{node.name}", names).write(state.credentials, f"server-{node.name}")
     for identity in identities(topology):
-        url = service_url(topology) if identity.name == "dns" else inside_url(topology)
         pair = authority.client(identity.user, identity.groups)
-        content = pki.kubeconfig(topology.name, url, ca, identity.user, pair)
+        content = pki.kubeconfig(topology.name, inside_url(topology), ca, identity.user, pair)
         pki.write_private(kubeconfig_of(state, identity.name), content)
     admin = authority.client("kubernetes-admin", ("system:masters",))
     server = f"https://127.0.0.1:{host_port_of_api}"

@@ -45,14 +45,12 @@ def dns_account() -> list[dict[str, Any]]:
     ]
 
 
-def dns_deployment(kubeconfig: str, topology: Topology) -> dict[str, Any]:
-    """The DNS server as a Deployment like any other, so that it moves when its node dies. `kubeconfig` is a file of
-    the host, which the pod sees since pods share the host's file system."""
+def dns_deployment(topology: Topology) -> dict[str, Any]:
+    """The DNS server as a Deployment like any other, so that it moves when its node dies."""
     container = {
         "name": "dns",
         "image": DNS_IMAGE,
         "args": [
-            *("--kubeconfig", kubeconfig),
             *("--domain", topology.domain),
             *("--reverse", topology.service_range),
             *("--reverse", topology.pod_range),

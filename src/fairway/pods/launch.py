@@ -14,7 +14,8 @@ from fairway.pods import env, resolv
 from fairway.pods.config import AgentConfig
 from fairway.pods.env import Place
 from fairway.pods.images import Launch
-from fairway.pods.view import Container, Pod, Service
+from fairway.pods.view import Container, Pod, Service, Volume
+from fairway.pods.volumes import Projection, project
 
 _KINDS = {"ConfigMap": CONFIG_MAP, "Secret": SECRET}
 
@@ -43,12 +44,20 @@ class Launcher:
         """The pod's own host name."""
         return resolv.kernel_hostname(pod, self._config.node_name, self._config.cluster_domain)
 
+    async def projection(self, pod: Pod, volume: Volume, addresses: tuple[str, ...], now: float) -> Projection:
+        """The files of a projected volume. Raises ConfigProblem, ApiError, Unreachable."""
+        return await project(self._client, pod, volume, self._place(pod, addresses), now)
+
+    def _place(self, pod: Pod, addresses: tuple[str, ...]) -> Place:
+        config = self._config
+        return Place(config.node_name, (config.node_ip,), addresses, self.hostname(pod), self._allocatable)
+
     async def request(
         self, pod: Pod, container: Container, addresses: tuple[str, ...]
     ) -> tuple[Launch, dict[str, Any]]:
         """How the container starts, and the request that starts it. Raises ConfigProblem, ApiError, Unreachable."""
         config = self._config
-        place = Place(config.node_name, (config.node_ip,), addresses, self.hostname(pod), self._allocatable)
+        place = self._place(pod, addresses)
         services = env.service_variables(env.visible_services(self._services.items.values(), pod))
         sources = {
             (kind, name): await self._data(kind, name, pod.metadata.namespace)

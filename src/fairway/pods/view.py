@@ -130,6 +130,50 @@ class SecurityContext(View, frozen=True):
 class VolumeMount(View, frozen=True):
     name: str
     mount_path: str = ""
+    sub_path: str = ""
+
+
+class TokenProjection(View, frozen=True):
+    path: str
+    audience: str = ""
+    expiration_seconds: int = 3600
+
+
+class KeyToPath(View, frozen=True):
+    key: str
+    path: str
+
+
+class ConfigMapProjection(View, frozen=True):
+    name: str = ""
+    items: tuple[KeyToPath, ...] = ()
+    optional: bool = False
+
+
+class DownwardFile(View, frozen=True):
+    path: str
+    field_ref: FieldSelector | None = None
+
+
+class DownwardProjection(View, frozen=True):
+    items: tuple[DownwardFile, ...] = ()
+
+
+class ProjectedSource(View, frozen=True):
+    """A source of a projected volume: one of them is set."""
+
+    service_account_token: TokenProjection | None = None
+    config_map: ConfigMapProjection | None = None
+    downward_api: DownwardProjection | None = msgspec.field(default=None, name="downwardAPI")
+
+
+class ProjectedVolume(View, frozen=True):
+    sources: tuple[ProjectedSource, ...] = ()
+
+
+class Volume(View, frozen=True):
+    name: str
+    projected: ProjectedVolume | None = None
 
 
 class Container(View, frozen=True):
@@ -191,6 +235,7 @@ class PodSpec(View, frozen=True):
     dns_config: DnsConfig = DnsConfig()
     host_aliases: tuple[HostAlias, ...] = ()
     enable_service_links: bool = True
+    volumes: tuple[Volume, ...] = ()
     service_account_name: str = ""
     readiness_gates: tuple[ReadinessGate, ...] = ()
     security_context: SecurityContext = SecurityContext()

@@ -13,7 +13,7 @@ import msgspec
 from fairway.client.base import ApiError, Client, Unreachable
 from fairway.kernel.base import KernelError
 from fairway.objects.kinds import POD
-from fairway.pods import lifecycle, status
+from fairway.pods import lifecycle, status, volumes
 from fairway.pods.config import AgentConfig
 from fairway.pods.errors import ConfigProblem, NetworkProblem, PodError, SandboxProblem
 from fairway.pods.events import EventType, Recorder
@@ -69,6 +69,7 @@ class Worker:
         self._ended: set[tuple[str, int]] = set()
         self._hooks: set[asyncio.Task[None]] = set()
         self._retry = FIRST_RETRY
+        self._renew_at: float | None = None
 
     # - told from outside
 
@@ -105,6 +106,7 @@ class Worker:
             if not self._adopted:
                 await self._adopt()
                 self._adopted = True
+            await self._refresh()
             while True:
                 await self._notice()
                 facts = self.facts()
@@ -122,7 +124,9 @@ class Worker:
         except Exception:  # a fault of ours: it must not cost the node's other pods their agent
             _log.exception("pod %s", self.pod)
             return self._later()
-        return min((t for t in (plan.wake, *(until for _, until in self._blocked.values())) if t), default=None)
+        return min(
+            (t for t in (plan.wake, self._renew_at, *(until for _, until in self._blocked.values())) if t), default=None
+        )
 
     def _later(self) -> float:
         self._retry, delay = min(self._retry * 2, LAST_RETRY), self._retry
@@ -176,6 +180,7 @@ class Worker:
                 await self._end_sandbox()
                 return
             await self._ground.network.attach(self.pod.uid, self._sandbox.network_namespace, record.addresses)
+        self._renew_at = self._ground.clock()  # when the earlier agent would have, nobody wrote down
         for container in self.pod.all_containers:
             found = self._sandbox.records.get(container.name)
             if found is not None and found["exited"] is None:
@@ -235,6 +240,8 @@ class Worker:
                 containers=tuple(container.name for container in (*pod.spec.containers, *pod.spec.init_containers)),
             )
             self.directory.create(record, launcher.etc_files(pod, self._addresses))
+            await self._project()
+            self.directory.show(volumes.mounts(pod))
             async with self._ground.making:
                 sandbox = await Sandbox.make(self.directory, record.hostname, record.host_network, self.kick)
             self._sandbox = sandbox
@@ -244,6 +251,30 @@ class Worker:
             self._say("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             await self._end_sandbox()
             raise
+
+    async def _project(self) -> None:
+        """Write the files of the pod's volumes, and remember when they must be fresh again."""
+        due: list[float] = []
+        try:
+            for volume in volumes.projected(self.pod):
+                found = await self._ground.launcher.projection(self.pod, volume, self._pod_ips(), self._ground.clock())
+                self.directory.fill(volume.name, found.files)
+                due += [found.renew_at] if found.renew_at is not None else []
+        except (ConfigProblem, ApiError) as error:
+            self._say("Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
+            raise
+        self._renew_at = min(due, default=None)
+
+    async def _refresh(self) -> None:
+        """Make anew what will not be good for long; if that fails, the old is good for a while still."""
+        now = self._ground.clock()
+        if self._renew_at is None or self._renew_at > now or self._gone or self.pod.deleting:
+            return
+        try:
+            await self._project()
+        except (PodError, ApiError, Unreachable, OSError) as error:
+            _log.warning("volumes of pod %s: %s", self.pod, error)
+            self._renew_at = now + LAST_RETRY
 
     async def _end_sandbox(self) -> None:
         """End the sandbox and take link and addresses back; what its containers did stays known."""
@@ -268,9 +299,11 @@ class Worker:
         if launch.stand_in and action.attempt == 0:
             what = f'Image "{container.image}" is not in this node\'s table of programs: running the stand-in server'
             self._say("Normal", "StandIn", what, container)
-        if container.volume_mounts and action.attempt == 0:
-            paths = ", ".join(f"{mount.name} at {mount.mount_path}" for mount in container.volume_mounts)
-            what = f"Volumes are not mounted in this lab: container {container.name} does without {paths}"
+        shown = volumes.mounts(self.pod)
+        missing = [m for m in container.volume_mounts if (m.name, m.mount_path) not in shown]
+        if missing and action.attempt == 0:
+            paths = ", ".join(f"{mount.name} at {mount.mount_path}" for mount in missing)
+            what = f"Only projected volumes are mounted in this lab: container {container.name} does without {paths}"
             self._say("Warning", "VolumesNotMounted", what, container)
         record = await self._sandbox.start(container.name, action.attempt, {**request, "crashes": action.crashes})
         if record.get("failed"):

@@ -48,6 +48,13 @@ def test_who_acts_for_another_is_told_and_no_name_makes_a_second_line() -> None:
     assert "\n" not in str(line(User('x" code=200\nuser="root'), BOB, request("POST", PODS), 403))
 
 
+def test_a_nodes_heartbeat_is_no_news_but_what_else_it_does_is() -> None:
+    lease = request("PATCH", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/a")
+    agent, other = User("system:node:a", ("system:nodes",)), User("system:node:b", ("system:nodes",))
+    assert line(agent, agent, lease, 200) is None
+    assert line(other, other, lease, 200)
+
+
 def test_a_server_that_audits_tells_who_and_never_what(caplog: pytest.LogCaptureFixture) -> None:
     secret = {"metadata": {"name": "s"}, "stringData": {"password": "hunter2"}}
 

@@ -11,6 +11,7 @@ import sys
 
 from fairway.pods.inside.libc import checked, libc
 from fairway.pods.inside.loop import Init
+from fairway.pods.inside.volumes import lay_volumes
 
 LOCK = "lock"
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
@@ -50,6 +51,7 @@ def _furnish(hostname: str, host_network: bool) -> None:
     _mount("none", "/", "", MS_REC | MS_SLAVE)
     _mount("proc", "/proc", "proc", MS_NOSUID_NODEV_NOEXEC)
     _lay_files()
+    lay_volumes()
     socket.sethostname(hostname)
     if not host_network:
         _raise_loopback()
