@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fairway.api import discovery, status
+from fairway.api.accept import negotiate
 from fairway.api.answers import Answer, json_answer
 from fairway.api.requests import EXTENSIONS, Plain
 
@@ -26,7 +27,7 @@ class Paths:
         self._ready = ready
 
     def answer(self, request: Plain) -> Answer:
-        """Raises 404 for what is not there, 405 for anything but reading."""
+        """Raises 404 for what is not there, 405 for anything but reading, 406 for what cannot be told in that form."""
         if request.verb not in ("get", "head"):
             raise status.method_not_allowed()
         for base in _HEALTH:
@@ -76,6 +77,7 @@ class Paths:
                 found = None
         if found is None:
             raise status.no_such_path()
+        negotiate(request.accept)
         return json_answer(found)
 
     def _groups(self, request: Plain, core: bool) -> Answer:
@@ -84,5 +86,6 @@ class Paths:
             answer = json_answer(discovery.aggregated(core, version))
             media = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
             return Answer(200, answer.body, media, _VARYING)
+        negotiate(request.accept)
         found = discovery.api_versions(self._address) if core else discovery.group_list()
         return json_answer(found, headers=_VARYING)
