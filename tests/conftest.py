@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("unhurried")
 
 NEED_ROOT = ("kernel", "lab")
 OLD_KUBECTL = Path(sys.prefix) / "debian/usr/bin/kubectl"
