@@ -21,6 +21,8 @@ EVERYTHING = b"\0"
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _TARGET_MOD = 2
+_SMALL = [bytes([value]) for value in range(128)]
+"""The numbers that take one byte, which are nearly all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class WatchReply:
-    """`WatchResponse`. `compacted` is not 0 when the asked revision is gone. With `fragment` the rest of the same
+    """`WatchResponse`, without its header. `compacted` is not 0 when the asked revision is gone. With `fragment` the rest of the same
     response follows."""
 
-    revision: int
     created: bool = False
     canceled: bool = False
     compacted: int = 0
@@ -175,19 +176,17 @@ def read_txn(data: bytes) -> TxnReply:
 def read_watch(data: bytes) -> WatchReply:
     """Raises Garbled."""
     numbers = {3: 0, 4: 0, 5: 0, 7: 0}
-    revision, reason = 0, ""
+    reason = ""
     changes: list[Change] = []
     for number, value in _fields(data):
         if number == 11:
             changes.append(_change(_content(value)))
-        elif number == 1:
-            revision = _revision(value)
         elif number == 6:
             reason = _content(value).decode("utf-8", "replace")
         elif number in numbers and isinstance(value, int):
             numbers[number] = value
     created, canceled, compacted, fragment = numbers.values()
-    return WatchReply(revision, bool(created), bool(canceled), compacted, reason, bool(fragment), tuple(changes))
+    return WatchReply(bool(created), bool(canceled), compacted, reason, bool(fragment), tuple(changes))
 
 
 def _change(data: bytes) -> Change:
@@ -233,7 +232,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Field numbers with their values: numbers, or the bytes of strings and messages."""
     at, end = 0, len(data)
     while at < end:
-        tag, at = _read_varint(data, at)
+        tag, at = (data[at], at + 1) if data[at] < 128 else _read_varint(data, at)
         kind = tag & 7
         if kind == _VARINT:
             value, at = _read_varint(data, at)
@@ -270,6 +269,8 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _varint(value: int) -> bytes:
+    if value < 128:
+        return _SMALL[value]
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -279,7 +280,7 @@ def _varint(value: int) -> bytes:
 
 
 def _tag(number: int, kind: int) -> bytes:
-    return _varint(number << 3 | kind)
+    return _SMALL[number << 3 | kind]  # every field we write has a number below 16
 
 
 def _number(number: int, value: int) -> bytes:
