@@ -98,6 +98,7 @@ def parse_config(options: Options, listen_address: str) -> ApiConfig:
         advertise_address=_advertised(options.advertise_address, listen_address),
         advertise_port=0,
         tokens=tokens,
+        audit=True,
     )
 
 

@@ -63,8 +63,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class WatchReply:
-    """`WatchResponse`, without its header. `compacted` is not 0 when the asked revision is gone. With `fragment` the rest of the same
-    response follows."""
+    """`WatchResponse`, without its header. `compacted` is not 0 when the asked revision is gone. With `fragment` the
+    rest of the same response follows."""
 
     created: bool = False
     canceled: bool = False
