@@ -10,7 +10,7 @@ How far a value is divided is told by the schema tables: scalars, atomic types a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -30,13 +30,15 @@ _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 class Grain:
     """How a value is divided: not at all (`leaf`), by its fields (`object`), by its keys (`map`), by its values
     (`set`), or by its items' keys (`items`). `type` is that of the object or of the items, `element` the grain of
-    values and items, `keys` the names of an items' keys with their defaults, `present` as in the schema tables."""
+    values and items, `keys` the names of an items' keys with their defaults, `present` as in the schema tables, `step`
+    that of the field."""
 
     kind: Literal["leaf", "object", "map", "set", "items"]
     type: Type | None = None
     element: Grain | None = None
     keys: tuple[tuple[str, Any], ...] = ()
     present: bool = False
+    step: str = ""
 
 
 LEAF = Grain("leaf")
@@ -45,7 +47,7 @@ LEAF = Grain("leaf")
 @cache
 def grains(type_: Type) -> Mapping[str, Grain]:
     """The grain of every field of a type."""
-    return {field.name: _grain(field) for field in type_.fields.values()}
+    return {field.name: replace(_grain(field), step=f"f:{field.name}") for field in type_.fields.values()}
 
 
 def whole(type_: Type) -> Grain:
@@ -90,7 +92,7 @@ def parts(grain: Grain, value: Any) -> dict[str, tuple[Grain, Any]]:
         case "object":
             assert grain.type is not None, "objects have a type by construction"
             known = grains(grain.type)
-            return {f"f:{name}": (known[name], part) for name, part in value.items() if name in known}
+            return {made.step: (made, part) for name, part in value.items() if (made := known.get(name))}
         case "map":
             assert grain.element is not None, "maps have an element by construction"
             return {f"f:{name}": (grain.element, part) for name, part in value.items()}
@@ -126,47 +128,57 @@ class Change:
 
 
 def compare(grain: Grain, old: Any, new: Any) -> Change:
-    """From `old` to `new`, both divided values. Costs what differs, not what is there."""
-    return _compare_parts(grain, old, new)
-
-
-def _compare_parts(grain: Grain, old: Any, new: Any) -> Change:
-    """`old` or `new` may be None: the value is not there."""
+    """From `old` to `new`, both divided values ({} for nothing). Costs what differs, not what is there."""
+    if not old or not new:
+        return Change(_every(grain, new, True), _every(grain, old, True))
     made: Fields = {}
     gone: Fields = {}
-    before = parts(grain, old) if old else {}
-    after = parts(grain, new) if new else {}
-    for step, (inner, part) in after.items():
+    before = parts(grain, old)
+    for step, (inner, part) in parts(grain, new).items():
         _, had = before.pop(step, (inner, None))
-        if had is None and inner.present and old is not None:
-            had = {} if inner.kind == "object" else []
         if had is None or had != part:
-            _note(step, _compare(inner, had, part), made, gone)
+            _compare_part(step, inner, had, part, made, gone)
     for step, (inner, had) in before.items():
-        left: Any = ({} if inner.kind == "object" else []) if inner.present and new is not None else None
-        _note(step, _compare(inner, had, left), made, gone)
+        _compare_part(step, inner, had, None, made, gone)
     return Change(made, gone)
 
 
-def _note(step: str, found: tuple[Fields | None, Fields | None], made: Fields, gone: Fields) -> None:
-    for tree, node in ((made, found[0]), (gone, found[1])):
+def _compare_part(step: str, grain: Grain, old: Any, new: Any, made: Fields, gone: Fields) -> None:
+    """Two values that differ; either may be None, which is nothing."""
+    if grain.kind == "leaf":
+        (gone if new is None else made)[step] = {}
+        return
+    if old and new:
+        below = compare(grain, old, new)
+        nodes = below.made or None, below.gone or None
+    else:
+        nodes = (
+            None if new is None else _sole(grain, new, grain.present or old is not None),
+            None if old is None else _sole(grain, old, grain.present or new is not None),
+        )
+    for tree, node in zip((made, gone), nodes, strict=True):
         if node is not None:
             tree[step] = node
 
 
-def _compare(grain: Grain, old: Any, new: Any) -> tuple[Fields | None, Fields | None]:
-    """The nodes of what is made and what is gone; None where nothing is. One of the values may be None."""
-    if grain.kind == "leaf" or not (old or new):
-        if new is None:
-            return None, {}
-        return (None, None) if old == new else ({}, None)
-    below = _compare_parts(grain, old, new)
-    made, gone = below.made or None, below.gone or None
-    if old is None:
-        made = {MEMBER: {}, **below.made} if below.made else {}
-    if new is None:
-        gone = {MEMBER: {}, **below.gone} if below.gone else {}
-    return made, gone
+def _every(grain: Grain, value: Any, there: bool) -> Fields:
+    """Every field of a value that has no counterpart on the other side, though something is `there` to hold one."""
+    fields: Fields = {}
+    for step, (inner, part) in parts(grain, value).items():
+        if inner.kind == "leaf":
+            fields[step] = {}
+        elif (node := _sole(inner, part, there and inner.present)) is not None:
+            fields[step] = node
+    return fields
+
+
+def _sole(grain: Grain, value: Any, there: bool) -> Fields | None:
+    """The node of a divided value without a counterpart; if one is `there`, just empty, then the value's mere being is
+    no difference."""
+    below = _every(grain, value, there) if value else {}
+    if there:
+        return below or None
+    return {MEMBER: {}, **below} if below else {}
 
 
 def union(left: Fields, right: Fields) -> Fields:

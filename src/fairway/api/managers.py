@@ -128,6 +128,8 @@ def after_update(type_: Type, old: Object, new: Object, entries: list[Entry], au
     change = compare(whole(type_), _bare(old), _bare(new))
     if not change:
         return entries
+    if not entries:
+        return [author.entry("Update", change.made, now)] if change.made else []
     kept = _reduced(entries, change)
     if change.made:
         had: Fields = next((entry["fieldsV1"] for entry in kept if author.owns(entry, "Update")), {})
