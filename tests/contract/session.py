@@ -28,15 +28,16 @@ CONFIG = ApiConfig(
 class Session:
     """One user's requests to one server."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, token: str = "token") -> None:
         self.api = api
+        self.token = token
 
     async def ask(
         self, method: str, url: str, body: Any = None, *, content_type: str = "application/json", accept: str = ""
     ) -> tuple[int, Any, Answer | Stream]:
         """Status, decoded body and the answer itself."""
         path, _, query = url.partition("?")
-        headers = {"authorization": "Bearer token", "content-type": content_type, "accept": accept}
+        headers = {"authorization": f"Bearer {self.token}", "content-type": content_type, "accept": accept}
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         answer = await self.api.respond(method, path, query, headers, data)
         if isinstance(answer, Stream):

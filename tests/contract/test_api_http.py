@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -157,6 +158,21 @@ def test_headers_have_an_end(cluster: Served) -> None:
         with pytest.raises(OSError):
             for _ in range(500):
                 wrapped.sendall(b"x" * 100_000)
+    assert ask(cluster, "GET", "/healthz")[0] == 200
+
+
+def test_a_head_that_is_too_large_is_told_so(cluster: Served) -> None:
+    raw = socket.create_connection(("127.0.0.1", cluster.port), timeout=5)
+    with context(cluster).wrap_socket(raw, server_hostname="127.0.0.1") as wrapped:
+        wrapped.sendall(b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 65536)
+        wrapped.settimeout(0.2)
+        answer = b""
+        while not answer:
+            # What is read counts, not what is sent: go on until the server has read enough.
+            wrapped.sendall(b"x" * 1024)
+            with contextlib.suppress(TimeoutError):
+                answer = wrapped.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 431 ") and b'"code":431' in answer
     assert ask(cluster, "GET", "/healthz")[0] == 200
 
 

@@ -21,7 +21,9 @@ Object = dict[str, Any]
 def applied(kind: Kind, live: Object, config: Object, author: Author, now: datetime, *, force: bool) -> Applied:
     """See managers.after_apply. Raises 409 with the contested fields."""
     try:
-        return after_apply(schema.for_kind(kind), live, config, author, metadata.timestamp(now), force=force)
+        return after_apply(
+            schema.for_kind(kind, author.api_version), live, config, author, metadata.timestamp(now), force=force
+        )
     except Contested as error:
         raise status.contested(str(error), error.causes()) from error
 

@@ -10,9 +10,11 @@ from asyncio import sslproto
 from typing import TYPE_CHECKING, Any
 
 import httptools
+import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from fairway.api import status
 from fairway.api.app import CERTIFICATE, App
 from fairway.api.requests import DOORS
 
@@ -43,10 +45,19 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Give up on a request whose head does not end; the parser itself would collect it for ever."""
         if self._in_head and self._head_bytes > HEAD_BYTES:
-            self.send_400_response("the request's head is too large")
+            self._refuse_head()
             return
         self._head_bytes += len(data)
         super().data_received(data)
+
+    def _refuse_head(self) -> None:
+        """431 (RFC 6585, section 5); what follows cannot be told from the head, so the connection ends."""
+        failure = status.head_too_large(HEAD_BYTES)
+        body = msgspec.json.encode(failure.status())
+        lines = ["HTTP/1.1 431 Request Header Fields Too Large", "content-type: application/json"]
+        lines += [f"content-length: {len(body)}", "connection: close", "", ""]
+        self.transport.write("\r\n".join(lines).encode("ascii") + body)
+        self.transport.close()
 
     def on_headers_complete(self) -> None:
         """What follows is the body: the application bounds that."""

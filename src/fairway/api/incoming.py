@@ -17,8 +17,9 @@ from fairway.objects.kinds import SECRET
 Object = dict[str, Any]
 
 APPLY_TYPES = ("application/apply-patch+yaml", "application/apply-patch+json")
+JSON_PATCH = "application/json-patch+json"
 PATCH_TYPES = (
-    "application/json-patch+json",
+    JSON_PATCH,
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
     APPLY_TYPES[0],
@@ -70,8 +71,8 @@ def read_config(request: Request, body: bytes) -> Incoming:
     wrong = [f".{problem.message()}" for problem in checked.problems]
     wrong += [f".{path}: field not declared in schema" for path in checked.unknown_paths()]
     if not wrong:
-        config = codec.prune(target.kind, config)
-        wrong += duplicates(whole(schema.for_kind(target.kind)), config)
+        config = codec.prune(target.kind, config, api_version=target.api_version)
+        wrong += duplicates(whole(schema.for_kind(target.kind, target.api_version)), config)
     if wrong:
         place = "/".join(filter(None, (target.namespace, target.name)))
         what = f"({place}; {target.api_version}, Kind={target.kind.name})"
@@ -96,7 +97,8 @@ def accept(target: Target, obj: Object, validation: Validation, found: Sequence[
     """An object written in the version of the URL, as it will be stored; `found` are faults its text had."""
     require_type(target, obj)
     if target.api_version == target.kind.api_version and not found and forms.typed(target.kind, obj):
-        return Incoming(obj, admit.warnings(target.kind, obj, target.api_version))
+        stored = convert.to_storage(target.kind, obj, target.api_version)
+        return Incoming(stored, admit.warnings(target.kind, obj, target.api_version))
     checked = codec.check(target.kind, obj, api_version=target.api_version)
     what = f'{target.kind.name} in version "{_version(target)}" cannot be handled as a {target.kind.name}'
     if checked.problems:
@@ -115,22 +117,29 @@ def apply_patch(request: Request, body: bytes, old: Object) -> Incoming:
     """`old` (storage version) with the patch in `body` applied. Raises 400, 415, 422."""
     target = request.target
     shown = convert.from_storage(target.kind, old, target.api_version)
-    result = patched(request.content_type, shown, body, strategic=schema.for_kind(target.kind, target.api_version))
-    return accept(target, result, request.options.field_validation)
+    change = read_patch(request.content_type, body)
+    strategic = schema.for_kind(target.kind, target.api_version)
+    result = patched(request.content_type, shown, change, strategic=strategic)
+    return accept(target, result, request.options.field_validation, codec.duplicates(body, change))
 
 
-def patched(content_type: str, obj: Object, body: bytes, *, strategic: schema.Type | None) -> Any:
-    """`obj` with a patch of any kind applied; a strategic merge goes by the type `strategic`, without one it is a
-    plain merge. Raises 400, 415, 422."""
+def read_patch(content_type: str, body: bytes) -> Any:
+    """What a patch of any kind but an apply says. Raises 400, 415."""
     media = media_type(content_type)
     if media not in PATCH_TYPES or media in APPLY_TYPES:
         raise status.unsupported_media_type(PATCH_TYPES)
     change = codec.parse(body)
-    as_list = media == "application/json-patch+json"
-    if not isinstance(change, list if as_list else dict):
+    if not isinstance(change, list if media == JSON_PATCH else dict):
         raise status.bad_request("a JSON patch is a list of operations, a merge patch is an object")
+    return change
+
+
+def patched(content_type: str, obj: Object, change: Any, *, strategic: schema.Type | None) -> Any:
+    """`obj` with what a patch says; a strategic merge goes by the type `strategic`, without one it is a plain merge.
+    Raises 422."""
+    media = media_type(content_type)
     try:
-        if as_list:
+        if media == JSON_PATCH:
             return patch.json_patch(obj, change)
         if strategic is not None and media == "application/strategic-merge-patch+json":
             return patch.strategic_merge(obj, change, strategic)

@@ -134,6 +134,11 @@ def too_large(limit: int) -> Failure:
     return Failure(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
 
 
+def head_too_large(limit: int) -> Failure:
+    message = f"the request line and its headers are too large: limit is {limit}"
+    return Failure(431, "RequestHeaderFieldsTooLarge", message)
+
+
 def expired(message: str, continue_token: str = "") -> Failure:
     """The asked revision is forgotten. `continue_token` carries on from where a list was, with the state of now."""
     return Failure(410, "Expired", message, metadata={"continue": continue_token} if continue_token else None)

@@ -237,7 +237,8 @@ def _wanted_scale(request: Request, body: bytes, scale: Object) -> Scale:
     if request.verb == "update":
         return read(incoming.decode(body, request.content_type)[0], Scale)
     # A Scale has no lists, so a strategic merge of it is a plain one.
-    return read(incoming.patched(request.content_type, scale, body, strategic=None), Scale)
+    change = incoming.read_patch(request.content_type, body)
+    return read(incoming.patched(request.content_type, scale, change, strategic=None), Scale)
 
 
 def _replicas(target: Target, scale: Scale) -> int:

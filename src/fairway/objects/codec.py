@@ -294,10 +294,11 @@ _SCALARS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-def prune(kind: Kind, obj: dict[str, Any]) -> dict[str, Any]:
+def prune(kind: Kind, obj: dict[str, Any], *, api_version: str = "") -> dict[str, Any]:
     """The object without fields its kind does not have and without nulls, which mean "absent". The rest is shared
-    with `obj` where it did not change; wrong types are left for `check` to report."""
-    return _prune_object(schema.for_kind(kind), obj)
+    with `obj` where it did not change; wrong types are left for `check` to report. `api_version` is the version it is
+    written in (default: the kind's own)."""
+    return _prune_object(schema.for_kind(kind, api_version), obj)
 
 
 def _prune_object(type_: Type, value: dict[str, Any]) -> dict[str, Any]:
