@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +38,9 @@ class Member:
 
 
 @contextmanager
-def cluster(directory: Path, size: int = 1) -> Iterator[list[Member]]:
-    """A fresh cluster that keeps its data under `directory`, ready to serve."""
+def cluster(directory: Path, size: int = 1, tls: Mapping[str, str] | None = None) -> Iterator[list[Member]]:
+    """A fresh cluster that keeps its data under `directory`, ready to serve. With `tls`, options that name files, it
+    speaks TLS with clients, and need not be ready yet."""
     program = shutil.which("etcd")
     assert program, "etcd is not on PATH; setup.sh installs Debian's etcd-server"
     ports = _free_ports(2 * size)
@@ -48,7 +49,7 @@ def cluster(directory: Path, size: int = 1) -> Iterator[list[Member]]:
     with ExitStack() as stack:
         members = []
         for n, (port, peer) in enumerate(zip(ports[:size], peers, strict=True)):
-            client = f"http://127.0.0.1:{port}"
+            client = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
             words = {
                 "name": f"m{n}",
                 "data-dir": str(directory / f"m{n}"),
@@ -61,13 +62,14 @@ def cluster(directory: Path, size: int = 1) -> Iterator[list[Member]]:
                 "election-timeout": str(ELECTION_MS),
                 "logger": "zap",
                 "log-level": "error",
+                **(tls or {}),
             }
             command = [program, *(f"--{name}={value}" for name, value in words.items())]
             log = stack.enter_context((directory / f"m{n}.log").open("wb"))
             member = Member(f"127.0.0.1:{port}", subprocess.Popen(command, stdout=log, stderr=log))
             stack.callback(member.kill)
             members.append(member)
-        for member in members:
+        for member in () if tls else members:
             _await_health(member)
         yield members
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from fairway.lab.pki import Authority
 from fairway.store import etcd_mirror, etcd_rpc, etcd_wire
 from fairway.store.base import Check, Conflict, Delete, Event, Put, StoreError, TooSlow, Unusable
 from fairway.store.etcd import EtcdStore
@@ -333,6 +335,29 @@ def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) ->
             await store.close()
 
     asyncio.run(story())
+
+
+def test_members_and_servers_prove_who_they_are(tmp_path: Path) -> None:
+    authority = Authority("etcd", datetime.datetime.now(datetime.UTC))
+    (tmp_path / "ca.crt").write_bytes(authority.certificate)
+    authority.server("etcd", ["127.0.0.1"]).write(tmp_path, "server")
+    authority.client("fairway").write(tmp_path, "client")
+    files = {"cert-file": "server.crt", "key-file": "server.key", "trusted-ca-file": "ca.crt"}
+    words = {"client-cert-auth": "true", **{word: str(tmp_path / name) for word, name in files.items()}}
+    ours = etcd_rpc.Tls(tmp_path / "ca.crt", tmp_path / "client.crt", tmp_path / "client.key")
+
+    async def story(endpoint: str) -> None:
+        store = EtcdStore([endpoint], tls=ours)
+        revision = await put(store, "/a", b"1")
+        assert (await store.range("/")).entries[0].modified == revision
+        await store.close()
+        for nobody in (EtcdStore([endpoint]), EtcdStore([endpoint], tls=etcd_rpc.Tls(ours.ca))):
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(StoreError, match="no member"):
+                patch.setattr(etcd_rpc, "PATIENCE_SECONDS", 0.5)
+                await nobody.get("/a")
+
+    with etcd.cluster(tmp_path, tls=words) as members:
+        asyncio.run(story(members[0].endpoint))
 
 
 def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
