@@ -45,6 +45,8 @@ class EchoingAgent:
         self.asked.append((address, port, path, dict(headers)))
         if "/gone/" in path:
             raise NodeError("container c does not run (now)", 400)
+        if "upgrade" not in headers:
+            raise NodeError("this is served to WebSocket clients", 400)
         ours, theirs = socket.socketpair()
         reader, writer = await asyncio.open_connection(sock=theirs)
         self.echo = asyncio.ensure_future(_echo(*await asyncio.open_connection(sock=ours)))
@@ -73,9 +75,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             ("/api/v1/namespaces/default/pods", {**POD, "metadata": {"name": "gone"}}),
         ):
             assert b" 201 " in talk(running, "POST", path, {}, json.dumps(obj).encode())[0]
-        running_pod = {**POD, "status": {"containerStatuses": [{"name": "c", "state": {"running": {}}}]}}
-        path = "/api/v1/namespaces/default/pods/p/status"
-        assert b" 200 " in talk(running, "PUT", path, {}, json.dumps(running_pod).encode())[0]
         yield running
 
 
@@ -144,6 +143,7 @@ def test_bytes_flow_both_ways_until_the_client_leaves(cluster: Served) -> None:
         ("p/exec?command=ls&container=c", 400, "at least one of stdin, stdout and stderr must be asked for"),
         ("p/attach?stderr=1&tty=1&container=c", 400, "tty and stderr cannot both be asked for"),
         ("gone/attach?stdout=1&container=c", 400, "container c does not run (now)"),
+        ("p/portforward?ports=80", 400, "port-forward is not served"),
     ],
 )
 def test_a_door_that_does_not_open_says_why(cluster: Served, path: str, code: int, why: str) -> None:
@@ -164,8 +164,8 @@ def test_strangers_do_not_get_in(cluster: Served) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_upgrade_to_something_else_is_answered_and_not_left_hanging(cluster: Served, method: str) -> None:
-    base = "/api/v1/namespaces/default/pods/p/exec?command=ls&stdout=1&container="
-    for path, why in ((base + "c", "WebSocket"), (base + "d", "container d does not run (now)")):
+    base = "/api/v1/namespaces/default/pods/{}/exec?command=ls&stdout=1&container=c"
+    for path, why in ((base.format("p"), "WebSocket"), (base.format("gone"), "container c does not run (now)")):
         with connection(cluster) as handle:
             head = ask(handle, method, path, {"Connection": "Upgrade", "Upgrade": "SPDY/3.1"})
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])

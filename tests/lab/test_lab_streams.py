@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from fairway.client.kubeconfig import load
+from tests.contract.served import OLD_KUBECTL
 from tests.lab.cluster import Lab, until
 
 pytestmark = pytest.mark.lab
@@ -85,6 +86,18 @@ def test_what_cannot_run_is_told(lab: Lab) -> None:
     ):
         done = kubectl(lab, "exec", *words)
         assert done.returncode == 1 and why in done.stderr, done.stderr
+
+
+def test_port_forward_says_that_it_is_not_served(lab: Lab) -> None:
+    done = kubectl(lab, "port-forward", "pod/web", ":80")
+    assert done.returncode == 1 and "port-forward is not served" in done.stderr
+
+
+@pytest.mark.old_kubectl
+def test_a_client_that_speaks_only_spdy_is_told(lab: Lab) -> None:
+    words = [OLD_KUBECTL, "exec", "web", "--", "ls"]
+    done = subprocess.run(words, capture_output=True, text=True, env=lab.environment, timeout=30)
+    assert done.returncode == 1 and "served to WebSocket clients" in done.stderr
 
 
 def test_a_terminal_is_one(lab: Lab) -> None:

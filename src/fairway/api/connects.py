@@ -26,10 +26,8 @@ _SWITCHES = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tt
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A container ("" for port-forward, which is the pod's) and the agent's address and path for it."""
+    """An agent's address and port, and the path to ask it for."""
 
-    pod: Object
-    container: str
     agent: tuple[str, int]
     path: str
 
@@ -49,45 +47,44 @@ class Connector:
         try:
             return await self._nodes.connect(*place.agent, place.path, handed)
         except NodeError as error:
-            if error.code == 404:
-                raise status.Failure(404, "NotFound", str(error)) from error
-            if 400 <= error.code < 500:
-                raise status.bad_request(str(error)) from error
-            why = f"the agent behind pod {request.target.name} gave no connection: {error}"
-            raise status.internal(why) from error
+            raise _failure(request.target, error) from error
 
     async def refuse(self, request: Request, query: str) -> status.Failure:
-        """Why a request for a door that is no WebSocket goes no further: what is wrong with it anyhow, or the way
-        it wants to talk. Clients whose WebSocket was refused try SPDY next, and tell only what that was answered."""
+        """Why a request for a door that is no WebSocket goes no further. Clients whose WebSocket was refused try SPDY
+        next and tell only what that was answered, so the agent is asked here, too: it looks at the container before
+        it looks for a protocol, which this time it is not offered."""
         place = await self._locate(request.target, query)
-        if place.container and not _runs(place.pod, place.container):
-            return status.bad_request(f"container {place.container} does not run (now)")
-        return status.bad_request(
-            f"pods/{request.target.subresource} is served to WebSocket clients (sub-protocols v5.channel.k8s.io and "
-            "v4.channel.k8s.io, kubectl 1.31 and newer); an upgrade to SPDY is not"
-        )
+        try:
+            tunnel = await self._nodes.connect(*place.agent, place.path, {})
+        except NodeError as error:
+            return _failure(request.target, error)
+        tunnel.writer.close()
+        return status.internal("the agent agreed to an upgrade that it was not asked for")
 
     async def _locate(self, target: Target, query: str) -> _Place:
         pod = await load(self._store, target)
         asked = parse_qs(query)
-        container = ""
-        place = f"{quote(target.namespace)}/{quote(target.name)}"
         if target.subresource == "portforward":
-            path = f"/portForward/{place}?{urlencode({'port': asked.get('ports') or []}, doseq=True)}"
-        else:
-            container = container_of(pod, asked.get("container", [""])[0])
-            path = f"/{target.subresource}/{place}/{quote(container)}?{_options(target, asked)}"
+            raise status.bad_request(
+                "port-forward is not served: its streams are SPDY, inside of WebSocket or bare. Reach the pod at its "
+                "address from a node or another pod"
+            )
+        container = container_of(pod, asked.get("container", [""])[0])
+        path = f"/{target.subresource}/{quote(target.namespace)}/{quote(target.name)}/{quote(container)}"
         node = pod["spec"].get("nodeName", "")
         if not node:
             raise status.bad_request(f"pod {target.name} does not have a host assigned")
-        return _Place(pod, container, agent_endpoint(await load(self._store, Target(NODE, "v1", "", node))), path)
+        agent = agent_endpoint(await load(self._store, Target(NODE, "v1", "", node)))
+        return _Place(agent, f"{path}?{_options(target, asked)}")
 
 
-def _runs(pod: Object, container: str) -> bool:
-    """Whether the pod's status says that the container runs."""
-    found = pod.get("status") or {}
-    statuses = [*(found.get("containerStatuses") or []), *(found.get("initContainerStatuses") or [])]
-    return any(one.get("name") == container and (one.get("state") or {}).get("running") is not None for one in statuses)
+def _failure(target: Target, error: NodeError) -> status.Failure:
+    """What the agent's refusal is to the client."""
+    if error.code == 404:
+        return status.Failure(404, "NotFound", str(error))
+    if 400 <= error.code < 500:
+        return status.bad_request(str(error))
+    return status.internal(f"the agent behind pod {target.name} gave no connection: {error}")
 
 
 def _options(target: Target, asked: Mapping[str, Sequence[str]]) -> str:

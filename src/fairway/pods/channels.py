@@ -78,7 +78,11 @@ class Channels:
         response = web.WebSocketResponse(protocols=PROTOCOLS, compress=False, timeout=FAREWELL_SECONDS)
         ready = response.can_prepare(request)
         if not ready.ok or ready.protocol is None:
-            raise NoProtocol(f"ask by WebSocket, for one of the sub-protocols {' and '.join(PROTOCOLS)}")
+            spoken = " and ".join(PROTOCOLS)
+            raise NoProtocol(
+                f"this is served to WebSocket clients (sub-protocols {spoken}, as kubectl 1.31 and newer speak them); "
+                "an upgrade to SPDY is not"
+            )
         await response.prepare(request)
         return cls(response)
 
