@@ -219,7 +219,9 @@ def _refusal(answer: Answer) -> bytes:
 
 
 def _headers(content_type: str, others: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:
-    headers = [(b"content-type", content_type.encode("latin-1")), (b"cache-control", b"no-cache, private")]
+    headers = []
+    if content_type:  # without one the headers are somebody else's and complete
+        headers = [(b"content-type", content_type.encode("latin-1")), (b"cache-control", b"no-cache, private")]
     # Texts in warnings may hold any character; header lines hold latin-1 (RFC 9110, section 5.5).
     headers += [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in others]
     return headers

@@ -25,6 +25,7 @@ _SUBRESOURCES: Mapping[str, tuple[Object, Sequence[str]]] = {
     "finalize": ({}, ("update",)),
     "log": ({}, ("get",)),
     "binding": ({"group": "", "version": "v1", "kind": "Binding"}, ("create",)),
+    "proxy": ({}, ("create", "delete", "get", "patch", "update")),
     "token": ({"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}, ("create",)),
     "eviction": ({"group": "policy", "version": "v1", "kind": "Eviction"}, ("create",)),
     "exec": ({"group": "", "version": "v1", "kind": "PodExecOptions"}, ("create", "get")),

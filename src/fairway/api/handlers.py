@@ -14,6 +14,7 @@ from fairway.api.audit import READING
 from fairway.api.authority import Authority
 from fairway.api.connects import Connector
 from fairway.api.deletes import Deleter
+from fairway.api.passing import Passer
 from fairway.api.reads import Reader
 from fairway.api.requests import DOORS, Request
 from fairway.api.reviews import Reviews
@@ -42,6 +43,7 @@ class Handlers:
         authority: Authority,
         tokens: Tokens,
         reviews: Reviews,
+        passer: Passer,
         bookmark_seconds: float = BOOKMARK_SECONDS,
         toleration_seconds: int = TOLERATION_SECONDS,
     ) -> None:
@@ -50,6 +52,7 @@ class Handlers:
         self._authority = authority
         self._applier = Applier(self.writer, chance.now)
         self._reviews = reviews
+        self._passer = passer
         self._reader = Reader(store, chance.now)
         self._watching = Watching(store, chance.now, bookmark_seconds)
         self._deleter = Deleter(store, self.writer, chance.now)
@@ -78,6 +81,8 @@ class Handlers:
     async def _dispatch(self, request: Request, body: bytes) -> Answer | Stream:
         if request.target.kind.group in REVIEW_GROUPS:
             return await self._reviews.answer(request, body)
+        if request.passing is not None:
+            return await self._passer.answer(request, body)
         if request.target.subresource in DOORS:
             raise await self._connector.refuse(request, urlencode(request.query))
         if request.target.subresource not in ("", "status"):

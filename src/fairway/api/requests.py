@@ -8,6 +8,7 @@ Everything else is a plain path (discovery, version, health).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -57,6 +58,9 @@ _SUBRESOURCE_VERBS: Mapping[str, tuple[Verb, ...]] = {
     "attach": ("create",),
     "portforward": ("create",),
 }
+# OPTIONS changes nothing and tells little (RFC 9110, section 9.2.1).
+_ON_PROXY: Mapping[str, Verb] = {**_ON_NAME, "OPTIONS": "get"}
+_PROXY = re.compile(r"/api/v1/namespaces/([^/]+)/(pods|services)/([^/]+)/proxy(/.*)?")
 DOORS = ("exec", "attach", "portforward")
 """Subresources that are connections. WebSocket clients must ask for them with GET (RFC 6455, section 4.1), but whoever
 may look may not therefore run programs: asking is the verb "create" in both forms."""
@@ -101,6 +105,17 @@ NO_OPTIONS = Options()
 
 
 @dataclass(frozen=True, slots=True)
+class Passing:
+    """What a proxy request hands on: `path` behind the door ("" or from its slash), still percent-encoded, and `query`
+    as it came."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A verb on a target. `user` asks; who that is, the handlers are told. `agent` is the client's `User-Agent`."""
 
@@ -112,6 +127,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     agent: str = ""
     user: User = LOOPBACK
+    passing: Passing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +145,8 @@ def parse(method: str, path: str, query: str, headers: Mapping[str, str]) -> Req
 
     Raises 400 for options that cannot be read, 404 for unknown resources, 405 and 406.
     """
+    if (door := _PROXY.fullmatch(path)) is not None:
+        return _handed_on(method, door, query, headers)
     parts = [unquote(part) for part in path.strip("/").split("/")]
     values = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
     accept = headers.get("accept", "")
@@ -142,6 +160,16 @@ def parse(method: str, path: str, query: str, headers: Mapping[str, str]) -> Req
     wanted = negotiate(accept) if subresource_forms else Wanted()
     content_type = headers.get("content-type", "") or "application/json"
     return Request(verb, target, _options(values), wanted, content_type, values, headers.get("user-agent", ""))
+
+
+def _handed_on(method: str, door: re.Match[str], query: str, headers: Mapping[str, str]) -> Request:
+    """A request for a proxy: its verb is told by its method, and nothing of its query is meant for the server."""
+    namespace, plural, name, path = door.groups(default="")
+    verb = _ON_PROXY.get(method)
+    if verb is None:
+        raise status.method_not_allowed()
+    target = _target("v1", ("namespaces", unquote(namespace), plural, unquote(name), "proxy"))
+    return Request(verb, target, passing=Passing(method, path, query, headers))
 
 
 def _locate(parts: list[str]) -> tuple[str, list[str]] | None:

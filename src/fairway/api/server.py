@@ -23,6 +23,7 @@ from fairway.api.bootstrap import bootstrap, publish
 from fairway.api.handlers import Handlers, failed
 from fairway.api.metadata import timestamp
 from fairway.api.nodes import HttpNodeClient
+from fairway.api.passing import Passer
 from fairway.api.paths import Paths
 from fairway.api.requests import Plain, Request, parse
 from fairway.api.reviews import Reviews
@@ -90,6 +91,7 @@ class Api:
             store, config.service_cidrs, config.node_ports, self._chance.random, self._chance.now, self._chance.uid
         )
         self._authority = Authority(store)
+        self._passer = Passer(store, self._chance.random)
         self._tokens = Tokens(
             store, config.issuer, config.api_audiences or (config.issuer,), self._chance.now, self._chance.uid
         )
@@ -101,6 +103,7 @@ class Api:
             self._authority,
             self._tokens,
             Reviews(self._authority, self._whose),
+            self._passer,
             config.bookmark_seconds,
             config.toleration_seconds,
         )
@@ -127,6 +130,7 @@ class Api:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
         await self._authority.stop()
+        await self._passer.close()
         await self._nodes.close()
 
     async def respond(

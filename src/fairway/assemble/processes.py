@@ -10,7 +10,7 @@ import sys
 from fairway.api.http import serve
 from fairway.api.nodes import HttpNodeClient
 from fairway.api.server import Api, ApiConfig
-from fairway.assemble import stores
+from fairway.assemble import routes, stores
 from fairway.assemble.life import run
 from fairway.client.http import HttpClient
 from fairway.client.kubeconfig import connect, load
@@ -96,7 +96,10 @@ def control(state: StateDir, topology: Topology) -> None:
             eviction_seconds=EVICTION_SECONDS,
             root_ca=(state.credentials / "ca.crt").read_text(),
         )
-        await manager.run(_client(state, "control"), config, stop=stop)
+        client = _client(state, "control")
+        ways = routes.start(client, LinuxLinks(), topology.pod_range, topology.segment)
+        await manager.run(client, config, stop=stop)
+        ways.cancel()
 
     run(main)
 

@@ -50,11 +50,11 @@ POD = Kind(
     "pod",
     ("po",),
     True,
-    ("status", "log", "binding", "eviction", "exec", "attach", "portforward"),
+    ("status", "log", "binding", "eviction", "exec", "attach", "portforward", "proxy"),
     ("all",),
 )
 SERVICE = Kind(
-    "", "v1", "Service", "services", "service", ("svc",), True, ("status",), ("all",), created_by_update=True
+    "", "v1", "Service", "services", "service", ("svc",), True, ("status", "proxy"), ("all",), created_by_update=True
 )
 ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", "endpoints", ("ep",), created_by_update=True)
 EVENT = Kind("", "v1", "Event", "events", "event", ("ev",), old=("events.k8s.io/v1",), created_by_update=True)
