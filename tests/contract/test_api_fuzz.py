@@ -23,7 +23,17 @@ SETTINGS = settings(max_examples=250, deadline=None, suppress_health_check=list(
 NAMESPACE = "/api/v1/namespaces/default"
 TARGETS = [f"{NAMESPACE}/services/web", f"{NAMESPACE}/pods/web", f"{NAMESPACE}/configmaps/web", "/api/v1/namespaces/x"]
 PATCHES = ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"]
-TYPES = [*PATCHES, "application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "text/plain", "", ";"]
+APPLY = "application/apply-patch+yaml"
+TYPES = [
+    *PATCHES,
+    APPLY,
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+    "text/plain",
+    "",
+    ";",
+]
 
 
 def words(text: str) -> st.SearchStrategy[str]:
@@ -42,7 +52,8 @@ FIELDS = words(
     "kind apiVersion metadata name namespace labels annotations finalizers ownerReferences spec ports port targetPort "
     "protocol selector type clusterIP clusterIPs ipFamilies externalIPs status containers image env data stringData op "
     "path value from $patch $retainKeys $deleteFromPrimitiveList/finalizers $setElementOrder/ports uid resourceVersion "
-    "generateName creationTimestamp deletionTimestamp template replicas nodePort target involvedObject"
+    "generateName creationTimestamp deletionTimestamp template replicas nodePort target involvedObject managedFields "
+    "manager operation fieldsType fieldsV1 f:spec"
 )
 VALUES = st.recursive(
     LEAVES,
@@ -163,6 +174,13 @@ OPERATIONS = st.fixed_dictionaries(
 @given(st.sampled_from(TARGETS), st.sampled_from(PATCHES), st.one_of(VALUES, st.lists(OPERATIONS, max_size=3)))
 def test_patches(path: str, content_type: str, change: Any) -> None:
     asked("PATCH", path, body=json.dumps(change).encode(), headers={"content-type": content_type})
+
+
+@SETTINGS
+@given(st.sampled_from(TARGETS), st.booleans(), VALUES)
+def test_applies(path: str, force: bool, config: Any) -> None:
+    query = f"fieldManager=me&force={str(force).lower()}"
+    asked("PATCH", path, query, body=json.dumps(config).encode(), headers={"content-type": APPLY})
 
 
 @SETTINGS
