@@ -141,20 +141,19 @@ def alive(lab: Lab, unit: str) -> bool:
 
 def test_a_killed_dns_server_is_restarted_in_its_pod(lab: Lab) -> None:
     pod = lab.get("pods", "-n", "kube-system", "-l", "k8s-app=kube-dns")["items"][0]["metadata"]["name"]
-    os.kill(dns_pid(lab), signal.SIGKILL)
+    os.kill(dns_pid(pod), signal.SIGKILL)
     until(lambda: restarts(lab, pod) == 1, "the container is restarted")
     answer = ["dig", "+short", "+tries=5", "+time=1", "@10.96.0.10", "kubernetes.default.svc.cluster.local"]
     until(lambda: "10.96.0.1\n" in lab.inside("node-a", *answer, allow=True), "names are answered again")
 
 
-def dns_pid(lab: Lab) -> int:
-    marker = f"{lab.path}/pki/dns.kubeconfig".encode()
+def dns_pid(pod: str) -> int:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
+            words, variables = ((entry / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
         except OSError:
             continue
-        if marker in words and b"dns" in words:
+        if b"dns" in words and b"HOSTNAME=" + pod.encode() in variables:
             return int(entry.name)
     raise AssertionError("no DNS server runs")
 
