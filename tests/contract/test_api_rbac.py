@@ -64,6 +64,7 @@ def test_tables(shell: Shell) -> None:
     assert header == ["NAME", "CREATED AT"] and row[1].endswith("Z")
 
 
+@pytest.mark.kubectl_since(28)
 def test_a_token_made_by_kubectl_lets_in(shell: Shell) -> None:
     shell.says("create serviceaccount robot")
     token = shell.says("create token robot --duration 20m").strip()

@@ -12,7 +12,11 @@ import pytest
 from tests.contract.served import KUBECTL, Served, served
 from tests.contract.test_kubectl import Shell
 
-pytestmark = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
+# Older ones do not show managed fields on demand, patch subresources or resize.
+pytestmark = [
+    pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed"),
+    pytest.mark.kubectl_since(31),
+]
 
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata:\n"
 DEPLOYMENT = """

@@ -21,6 +21,7 @@ from tests.contract.served import OLD_KUBECTL
 from tests.lab.cluster import Lab, until
 
 pytestmark = pytest.mark.lab
+websocket = pytest.mark.kubectl_since(31)  # older ones ask for SPDY, which the server refuses in words
 
 TALKER = """
 apiVersion: v1
@@ -52,6 +53,7 @@ def kubectl(lab: Lab, *words: str, text: str = "", seconds: float = 30) -> subpr
     return subprocess.run(words, input=text, capture_output=True, text=True, env=lab.environment, timeout=seconds)
 
 
+@websocket
 def test_a_program_has_its_streams_and_its_exit_code(lab: Lab) -> None:
     done = kubectl(lab, "exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
     assert (done.returncode, done.stdout) == (3, "out\n")
@@ -61,6 +63,7 @@ def test_a_program_has_its_streams_and_its_exit_code(lab: Lab) -> None:
     assert killed.returncode == 137
 
 
+@websocket
 def test_input_goes_in_and_its_end_is_seen(lab: Lab) -> None:
     text = "".join(f"{number} potatoes\n" for number in range(100_000))
     done = kubectl(lab, "exec", "-i", "web", "--", "cat", text=text)
@@ -69,6 +72,7 @@ def test_input_goes_in_and_its_end_is_seen(lab: Lab) -> None:
     assert closed.stdout == "0 potatoes\n"
 
 
+@websocket
 def test_output_that_is_left_when_the_program_ends_still_comes(lab: Lab) -> None:
     done = kubectl(lab, "exec", "web", "--", "head", "-c", "3000000", "/dev/zero")
     assert len(done.stdout) == 3_000_000
@@ -77,6 +81,7 @@ def test_output_that_is_left_when_the_program_ends_still_comes(lab: Lab) -> None
     assert left.stdout == "started\n"
 
 
+@websocket
 def test_what_cannot_run_is_told(lab: Lab) -> None:
     for words, why in (
         (("web", "--", "no-such-program"), "no-such-program: not found in PATH"),
@@ -100,6 +105,7 @@ def test_a_client_that_speaks_only_spdy_is_told(lab: Lab) -> None:
     assert done.returncode == 1 and "served to WebSocket clients" in done.stderr
 
 
+@websocket
 def test_a_terminal_is_one(lab: Lab) -> None:
     """Under a terminal of our own: kubectl passes on its size."""
     master, slave = os.openpty()
@@ -124,6 +130,7 @@ def test_a_terminal_is_one(lab: Lab) -> None:
     os.close(master)
 
 
+@websocket
 def test_a_program_ends_with_its_client(lab: Lab) -> None:
     words = ["kubectl", "exec", "web", "--", "sh", "-c", "echo here; exec sleep 4242"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, env=lab.environment) as client:
@@ -133,6 +140,7 @@ def test_a_program_ends_with_its_client(lab: Lab) -> None:
     until(lambda: "sleep 4242" not in lab.inside("web", "ps", "ax"), "the program's end")
 
 
+@websocket
 def test_files_are_copied_in_and_out(lab: Lab, tmp_path: Path) -> None:
     content = os.urandom(5_000_000)
     (tmp_path / "there").write_bytes(content)
@@ -143,6 +151,7 @@ def test_files_are_copied_in_and_out(lab: Lab, tmp_path: Path) -> None:
     assert (tmp_path / "back").read_bytes() == content
 
 
+@websocket
 def test_attach_shows_what_is_written_from_now_on(lab: Lab) -> None:
     words = ["kubectl", "attach", "talker", "-c", "steady"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=lab.environment) as client:
