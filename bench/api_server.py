@@ -31,7 +31,7 @@ class Measured:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._last: list[bytes] = []
-        self.app = App(self.respond)
+        self.app = App(self.respond, api.connect)
 
     async def respond(
         self,

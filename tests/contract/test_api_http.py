@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from fairway.api.answers import Stream
+from fairway.api.app import App
 from fairway.api.http import serve
 from fairway.api.nodes import HttpNodeClient
 from fairway.api.server import Api
@@ -235,3 +237,40 @@ def test_files_that_are_missing_are_an_error_of_the_start(tmp_path: Path) -> Non
     )
     with pytest.raises(FileNotFoundError):
         asyncio.run(start)
+
+
+def test_a_reader_that_stands_still_costs_a_buffer_and_then_its_stream(cluster: Served) -> None:
+    piece = b"x" * 65536
+    pulled = 0
+
+    async def story() -> None:
+        closed = asyncio.Event()
+
+        async def endless() -> AsyncGenerator[bytes, None]:
+            nonlocal pulled
+            try:
+                while True:
+                    pulled += 1
+                    yield piece
+            finally:
+                closed.set()
+
+        async def respond(*_: object) -> Stream:
+            return Stream(endless())
+
+        api = Api(MemoryStore(), CONFIG)
+        api.app = App(respond, api.connect, write_seconds=0.5)
+        stop = asyncio.Event()
+        listener = socket.create_server(("127.0.0.1", 0))
+        files = {"certfile": str(cluster.folder / "server.crt"), "keyfile": str(cluster.folder / "server.key")}
+        serving = asyncio.create_task(serve(api, [listener], **files, client_ca=None, stop=stop))
+        _, writer = await asyncio.open_connection(*listener.getsockname(), ssl=context(cluster), limit=1024)
+        writer.write(b"GET /api/v1/pods?watch=true HTTP/1.1\r\nHost: a\r\n\r\n")
+        await asyncio.wait_for(closed.wait(), 10)
+        writer.transport.abort()
+        stop.set()
+        await serving
+
+    asyncio.run(story())
+    # What the two ends' sockets and the server's own buffer hold, and no more.
+    assert 1 < pulled < 16 * 1024 * 1024 / len(piece)

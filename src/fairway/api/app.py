@@ -24,6 +24,7 @@ CERTIFICATE = "fairway.certificate"
 """Where `api.http` leaves the client's verified certificate in the scope."""
 
 PIECE = 256 * 1024
+LARGE = PIECE // 2
 WRITE_SECONDS = 60.0
 """How long a reader may stand still before its stream is dropped."""
 
@@ -233,9 +234,12 @@ def _joined(pieces: Any) -> list[bytes]:
     current: list[bytes] = []
     size = 0
     for piece in pieces:
-        current.append(piece)
-        size += len(piece)
-        if size >= PIECE:
+        if len(piece) < LARGE:
+            current.append(piece)
+            size += len(piece)
+        if current and (size >= PIECE or len(piece) >= LARGE):
             joined.append(b"".join(current))
             current, size = [], 0
+        if len(piece) >= LARGE:
+            joined.append(piece)
     return [*joined, b"".join(current)] if current or not joined else joined
