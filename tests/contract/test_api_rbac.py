@@ -79,7 +79,7 @@ def test_a_token_made_by_kubectl_lets_in(shell: Shell) -> None:
 
 def test_a_nodes_agent_changes_its_own_node_and_no_other(shell: Shell) -> None:
     for name in ("node-a", "node-b"):
-        shell.says("create -f -", json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}))
+        shell.says("apply -f -", json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}))
     me = "--as system:node:node-a --as-group system:nodes"
     shell.says(f"label node node-a mine=yes {me}")
     complaint = shell.fails(f"label node node-b mine=yes {me}")
