@@ -79,11 +79,12 @@ def test_a_token_made_by_kubectl_lets_in(shell: Shell) -> None:
 
 def test_a_nodes_agent_changes_its_own_node_and_no_other(shell: Shell) -> None:
     for name in ("node-a", "node-b"):
-        shell.says("apply -f -", json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}))
+        shell.says("create -f -", json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}))
     me = "--as system:node:node-a --as-group system:nodes"
     shell.says(f"label node node-a mine=yes {me}")
     complaint = shell.fails(f"label node node-b mine=yes {me}")
     assert 'nodes "node-b" is forbidden: node "node-a" is not allowed to modify node "node-b"' in complaint
+    shell.says("delete node node-a node-b")
 
 
 def test_all_one_may_do(shell: Shell) -> None:
