@@ -5,6 +5,7 @@ Every binary message is one byte, the channel, and that channel's bytes. v5 adds
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -15,6 +16,9 @@ from aiohttp import ClientConnectionResetError, WSMsgType, web
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+SETTLE_SECONDS = 0.05
+"""What a client is given after the upgrade before anything is sent. kubectl up to 1.33 reads before it has made its
+streams, and throws away what comes for one that is not there yet (kubernetes/kubernetes#131189)."""
 FAREWELL_SECONDS = 2.0  # how long the client may take to answer the closing handshake
 
 SUCCESS: Mapping[str, Any] = {"metadata": {}, "status": "Success"}
@@ -87,7 +91,8 @@ class Channels:
         return cls(response)
 
     async def greet(self, wanted: Wanted) -> None:
-        """An empty message, by which clients know that the streams are there."""
+        """An empty message, by which clients know that the streams are there, once the client has made its own."""
+        await asyncio.sleep(SETTLE_SECONDS)
         await self.send(STDOUT if wanted.stdout else STDERR if wanted.stderr else ERROR, b"")
 
     async def send(self, channel: int, data: bytes) -> None:
