@@ -126,15 +126,21 @@ def kill_pods(state: StateDir, node: str = "") -> None:
             time.sleep(0.002)
 
 
+def end_processes(state: StateDir) -> None:
+    """Kill the lab's recorded processes but this one. All are stopped first, those that start others before the rest,
+    and the record is read again: nobody may start again, or take the place of, what ends here."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        recorded = state.processes()
+        for name in dict.fromkeys(("supervisor", "standby", *recorded)):
+            process = recorded.get(name)
+            if process and process.pid != os.getpid():
+                process.signal(number)
+
+
 def teardown(state: StateDir, topology: Topology) -> None:
     """Remove all that the record names: processes, pods, namespaces (with the links in them), files. What is gone
     already is no error, so it serves after a crash too."""
-    me = os.getpid()
-    recorded = state.processes()
-    for name in ("standby", "supervisor", *recorded):  # nobody may start again what ends here
-        process = recorded.get(name)
-        if process and process.pid != me:
-            process.signal(signal.SIGKILL)
+    end_processes(state)
     kill_pods(state)
     for name in topology.namespaces():
         with contextlib.suppress(FileNotFoundError):

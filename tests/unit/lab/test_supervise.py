@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from fairway.lab import supervise
+from fairway.lab import build, supervise
 from fairway.lab.state import Process, StateDir
 from fairway.lab.topology import plan
 
@@ -52,8 +53,7 @@ def state(tmp_path: Path) -> Iterator[StateDir]:
     program = subprocess.Popen([sys.executable, "-c", PROGRAM, str(state.path)])
     until(lambda: {"supervisor", "standby", "worker", "other"} <= set(state.processes()), "the supervisor starts")
     yield state
-    for process in state.processes().values():
-        process.signal(signal.SIGKILL)
+    build.end_processes(state)
     program.kill()
     program.wait()
 
@@ -106,6 +106,22 @@ def test_stop_ends_everything_and_finishes(state: StateDir) -> None:
     assert supervise.request(state, "stop") == {"stopped": True}
     until(lambda: not any(process.alive() for process in processes.values()), "all processes end")
     assert not state.path.exists()
+
+
+def test_a_lab_that_is_ended_from_outside_starts_nothing_again(state: StateDir) -> None:
+    processes = state.processes()
+    build.end_processes(state)
+    until(lambda: not any(process.alive() for process in processes.values()), "all processes end")
+    assert not [line for line in command_lines() if str(state.path) in line]
+
+
+def command_lines() -> list[str]:
+    """Of every process but this one and those that have ended."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return found
 
 
 def test_an_unknown_order_and_rubbish_are_answered_not_obeyed(state: StateDir) -> None:
