@@ -66,6 +66,8 @@ DAMAGE = {
     "entries": "ip route flush dev flannel.1; ip neigh flush dev flannel.1; sysctl -qw net.ipv4.ip_forward=0",
     "rules": "iptables -t nat -F; iptables -t nat -X; iptables -F; iptables -X",
     "a chain": "iptables -t nat -F KUBE-SERVICES",
+    "the Services' chains": "for c in $(iptables -t nat -S | grep -o 'KUBE-SVC-[A-Z0-9]*'); "
+    "do iptables -t nat -F $c; done",
 }
 
 

@@ -141,9 +141,8 @@ def proxy(state: StateDir, topology: Topology, node: str) -> None:
             links = LinuxLinks()
             return Node(node, tuple(links.interfaces()), tuple(links.routes()))
 
-        await Proxy(client, LinuxNetfilter(), LinuxConntrack(), observe, options, pace=Pace(check=LOOK_SECONDS)).run(
-            stop
-        )
+        pace = Pace(check=LOOK_SECONDS, verify=VERIFY_SECONDS)
+        await Proxy(client, LinuxNetfilter(), LinuxConntrack(), observe, options, pace=pace).run(stop)
         await client.close()
 
     run(main)
