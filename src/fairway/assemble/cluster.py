@@ -40,7 +40,8 @@ class LabError(Exception):
 
 def up(topology: Topology, state: StateDir, tell: Tell) -> float:
     """Bring a lab up; returns the seconds it took. `tell` hears each step with the seconds since the beginning.
-    Raises LabError; then nothing of the lab is left."""
+    Raises LabError; then nothing of the lab is left, unless it started and did not become ready: then it is there to
+    be looked at, as the message says."""
     begun = time.monotonic()
 
     def step(text: str) -> None:
@@ -117,13 +118,18 @@ def _daemon(topology: Topology, state: StateDir, report: int) -> NoReturn:
     try:
         supervise.detach(state, "supervisor")
         supervisor = _assemble(topology, state, report)
-        os.close(report)
-        supervisor.run()
-        status = 0
     except BaseException as error:
         traceback.print_exc()
         with suppress(OSError):
             _say(report, error=f"{type(error).__name__}: {error}")
+        build.teardown(state, topology)
+        os._exit(status)
+    os.close(report)
+    try:
+        supervisor.run()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
         build.teardown(state, topology)
     finally:
         sys.stdout.flush()
