@@ -45,7 +45,7 @@ class HttpNodeClient:
             text = (await response.text()).strip()
             response.release()
             raise NodeError(text or response.reason or "refused", response.status)
-        return _chunks(response)
+        return chunks(response)
 
     async def connect(self, address: str, port: int, path: str, headers: Mapping[str, str]) -> Tunnel:
         """See NodeClient."""
@@ -96,7 +96,8 @@ async def _agreement(reader: asyncio.StreamReader) -> bytes:
     raise NodeError(text.decode(errors="replace").strip() or "refused", int(code[1]))
 
 
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+async def chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    """An answer's body as it comes; whoever stops reading lets go of the connection."""
     try:
         async for chunk in response.content.iter_any():
             yield chunk

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from fairway.api import proxying, render, status
 from fairway.api.answers import Answer, Stream
 from fairway.api.keys import key_of, prefix_of
+from fairway.api.nodes import chunks
 from fairway.api.proxying import Goal
 from fairway.api.requests import Passing, Request
 from fairway.objects.kinds import ENDPOINT_SLICE, NODE, POD, Kind
@@ -90,7 +90,7 @@ class Passer:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise status.unavailable(f"error trying to reach service: {error}") from error
         headers = proxying.returned(list(response.headers.items()), goal, path, prefix)
-        return Stream(_chunks(response), "", response.status, headers)
+        return Stream(chunks(response), "", response.status, headers)
 
     def _open(self) -> aiohttp.ClientSession:
         import aiohttp
@@ -102,11 +102,3 @@ class Passer:
                 timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
             )
         return self._session
-
-
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    try:
-        async for chunk in response.content.iter_any():
-            yield chunk
-    finally:
-        response.close()

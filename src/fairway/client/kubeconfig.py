@@ -19,7 +19,6 @@ import yaml
 from fairway.client.http import HttpClient
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_SECTIONS = ("clusters", "users", "contexts")
 
 
 class KubeconfigError(Exception):

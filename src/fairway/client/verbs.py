@@ -131,16 +131,6 @@ class Verbs:
     async def post(self, kind: Kind, name: str, namespace: str, subresource: str, body: Object) -> Object:
         return self._object(await self._exchange("POST", target(kind, namespace, name, subresource), body))
 
-    async def raw(self, path: str) -> bytes:
-        """The body of a GET of any path on the server (`/healthz`, `/version`). Raises ApiError and Unreachable."""
-        return await self._exchange("GET", path)
-
-    async def raw_stream(self, path: str) -> AsyncGenerator[bytes, None]:
-        """The body of a GET as it comes, for as long as the server sends (`.../log?follow=true`)."""
-        async with aclosing(self._pieces(path, None)) as pieces:
-            async for piece in pieces:
-                yield piece
-
     async def _exchange(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json"
     ) -> bytes:

@@ -201,13 +201,6 @@ def check(kind: Kind, obj: dict[str, Any], *, api_version: str | None = None) ->
     return found
 
 
-def check_type(type_name: str, obj: dict[str, Any]) -> Checked:
-    """As check, for a type that is no kind of its own. Raises schema.UnknownType."""
-    found = Checked()
-    _check_object(schema.lookup(type_name), obj, "", found, frozenset())
-    return found
-
-
 def _check_object(type_: Type, value: dict[str, Any], path: str, found: Checked, legacy: frozenset[str]) -> None:
     fields = type_.fields
     for name, item in value.items():

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _LABEL_1123 = re.compile(_LABEL)
-_LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _PORT = re.compile(r"[-a-z0-9]+")
@@ -47,10 +46,6 @@ LABEL_1123 = (
     "a lowercase RFC 1123 label consists of lower case letters, digits and '-', and starts and ends with a letter or "
     f"digit (such as 'my-name' or '123-abc'; regex '{_LABEL}')"
 )
-LABEL_1035 = (
-    "a DNS-1035 label consists of lower case letters, digits and '-', starts with a letter and ends with a letter or "
-    f"digit (such as 'my-name' or 'abc-123'; regex '{_LABEL_1035.pattern}')"
-)
 SUBDOMAIN = (
     "a lowercase RFC 1123 subdomain consists of lower case letters, digits, '-' and '.', and starts and ends with a "
     f"letter or digit (such as 'example.com'; regex '{_SUBDOMAIN.pattern}')"
@@ -65,11 +60,6 @@ def length(text: str, limit: int) -> list[str]:
 def label(text: str) -> list[str]:
     """An RFC 1123 label: namespaces, port and container names, hostnames."""
     return length(text, 63) + ([] if _LABEL_1123.fullmatch(text) else [LABEL_1123])
-
-
-def label_1035(text: str) -> list[str]:
-    """An RFC 1035 label: Service names before KEP-5311."""
-    return length(text, 63) + ([] if _LABEL_1035.fullmatch(text) else [LABEL_1035])
 
 
 def subdomain(text: str) -> list[str]:

@@ -16,7 +16,6 @@ from fairway.pods.sandbox import ExecResult
 from fairway.pods.view import Container, Handler, HttpGet, Probe, TcpSocket
 
 USER_AGENT = "kube-probe/1.36"  # servers that keep probes out of their logs look for this prefix
-BODY_SHOWN = 200  # characters of a failing answer in the event
 
 RunProgram = Callable[[Sequence[str], float], Awaitable[ExecResult]]
 

@@ -58,8 +58,6 @@ _NTF_SELF = 0x02
 
 _NETNSA_NSID, _NETNSA_FD = 1, 3
 
-LINK_LOCAL_IPV6 = bytes.fromhex("fe80")
-
 
 class LinkInfo(NamedTuple):
     """One device as the kernel lists it.
