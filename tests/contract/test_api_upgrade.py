@@ -133,6 +133,19 @@ def test_bytes_flow_both_ways_until_the_client_leaves(cluster: Served) -> None:
     }, "neither credentials nor cookies are the agent's business"
 
 
+def test_a_spdy_client_gets_through_with_all_the_protocols_it_speaks(cluster: Served) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": "v4.channel.k8s.io"}
+    more = "X-Stream-Protocol-Version: v3.channel.k8s.io"
+    with connection(cluster) as handle:
+        path = "/api/v1/namespaces/default/pods/p/exec?command=ls&stdout=1&container=c"
+        assert ask(handle, "POST", path, headers | {"X-Other": f"1\r\n{more}"}).startswith(b"HTTP/1.1 101 ")
+        handle.sendall(b"frames")
+        assert handle.recv(100) == b"FRAMES"
+    handed = AGENT.asked[-1][3]
+    assert handed["upgrade"] == "SPDY/3.1"
+    assert handed["x-stream-protocol-version"] == "v4.channel.k8s.io, v3.channel.k8s.io"
+
+
 @pytest.mark.parametrize(
     ("path", "code", "why"),
     [
@@ -167,7 +180,7 @@ def test_an_upgrade_to_something_else_is_answered_and_not_left_hanging(cluster: 
     base = "/api/v1/namespaces/default/pods/{}/exec?command=ls&stdout=1&container=c"
     for path, why in ((base.format("p"), "WebSocket"), (base.format("gone"), "container c does not run (now)")):
         with connection(cluster) as handle:
-            head = ask(handle, method, path, {"Connection": "Upgrade", "Upgrade": "SPDY/3.1"})
+            head = ask(handle, method, path, {"Connection": "Upgrade", "Upgrade": "h2c"})
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             status = json.loads(handle.recv(length))
         assert head.startswith(b"HTTP/1.1 400 ") and why in status["message"]

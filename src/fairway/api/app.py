@@ -96,7 +96,7 @@ class App:
     async def upgrade(self, scope: Scope, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry a connection whose client asks for an upgrade to whoever serves it, until either leaves. `scope` is
         as for HTTP."""
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _merged(scope["headers"])
         path, query = scope["raw_path"].decode("ascii"), scope["query_string"].decode("latin-1")
         answer = await self._connect(scope["method"], path, query, headers, scope.get(CERTIFICATE))
         try:

@@ -19,7 +19,7 @@ from fairway.store.base import Store
 
 Object = dict[str, Any]
 
-_HANDED_ON = ("upgrade", "connection")
+_HANDED_ON = ("upgrade", "connection", "x-stream-protocol-version")
 # What the agent calls the query's switches (as kubelets do) by what the API calls them.
 _SWITCHES = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fairway.api import status
 from fairway.api.app import CERTIFICATE, App
-from fairway.api.requests import DOORS
+from fairway.api.requests import DOORS, UPGRADES
 
 if TYPE_CHECKING:
     from fairway.api.server import Api
@@ -26,6 +26,7 @@ TLS_BUFFER_BYTES = 16384
 HEAD_BYTES = 65536
 """What a request line and its headers may hold (one network read more, to be exact)."""
 _DOORS = tuple(f"/{door}".encode() for door in DOORS)
+_UPGRADES = frozenset(name.encode() for name in UPGRADES)
 KEEP_ALIVE_SECONDS = 120
 GRACEFUL_SECONDS = 2
 
@@ -67,7 +68,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _should_upgrade(self) -> bool:
         """Only for what is a connection: anything else may be answered as if no upgrade was asked for
         (RFC 9110, section 7.8)."""
-        return self._get_upgrade() == b"websocket" and self.url.partition(b"?")[0].endswith(_DOORS)
+        return self._get_upgrade() in _UPGRADES and self.url.partition(b"?")[0].endswith(_DOORS)
 
     def _unsupported_upgrade_warning(self) -> None:
         """It is answered like any request; the answer says what is not served."""

@@ -64,6 +64,8 @@ _PROXY = re.compile(r"/api/v1/namespaces/([^/]+)/(pods|services)/([^/]+)/proxy(/
 DOORS = ("exec", "attach", "portforward")
 """Subresources that are connections. WebSocket clients must ask for them with GET (RFC 6455, section 4.1), but whoever
 may look may not therefore run programs: asking is the verb "create" in both forms."""
+UPGRADES = ("websocket", "spdy/3.1")
+"""What a door's connection may become, in lower case (RFC 9110, section 7.8)."""
 
 
 @dataclass(frozen=True, slots=True)
