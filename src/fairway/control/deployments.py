@@ -166,7 +166,8 @@ def _create(rollout: Rollout, number: int) -> Create:
 
 
 def _revision(rollout: Rollout) -> Write | None:
-    """Show the new ReplicaSet's revision on the Deployment."""
+    """Show the new ReplicaSet's revision on the Deployment; through its status, as an annotation that others write
+    counts as a new generation."""
     if rollout.new is None:
         return None
     number = str(revision(rollout.new))
@@ -175,7 +176,7 @@ def _revision(rollout: Rollout) -> Write | None:
     if annotations.get(REVISION) == number:
         return None
     changed = {**metadata, "annotations": {**annotations, REVISION: number}}
-    return Update(DEPLOYMENT, {**rollout.deployment, "metadata": changed})
+    return Update(DEPLOYMENT, {**rollout.deployment, "metadata": changed}, "status")
 
 
 def numbers(replica_set: Object) -> Set:

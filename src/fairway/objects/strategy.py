@@ -32,6 +32,10 @@ _COUNTS_GENERATIONS = frozenset(
 _KEPT_METADATA = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
 _FILLED_METADATA = ("uid", "creationTimestamp", "name", "namespace")
 
+# A status write may carry labels and annotations, as controllers and the conformance specs do, and moves no
+# generation; a few kinds keep some of it to themselves (Kubernetes 1.36).
+_NOT_BY_STATUS: Mapping[str, tuple[str, ...]] = {"Deployment": ("labels",), "Pod": ("ownerReferences",)}
+
 TOLERATION_SECONDS = 300
 """How long a pod stays on a node that is lost, unless it tolerates that otherwise (DefaultTolerationSeconds)."""
 
@@ -62,7 +66,10 @@ def prepare_update(kind: Kind, new: Object, old: Object, subresource: str = "") 
     spec.finalizers).
     """
     if subresource == "status":
-        _keep_all_but(new, old, ("status",))
+        _keep_metadata(_metadata(new), _metadata(old))
+        for name in _NOT_BY_STATUS.get(kind.name, ()):
+            _copy(_metadata(new), _metadata(old), name)
+        _keep_all_but(new, old, ("status", "metadata"))
         return new
     if subresource == "finalize":
         _keep_all_but(new, old, ("spec",))

@@ -60,6 +60,22 @@ def in_step(stage: Stage, count: int) -> bool:
 BASIC = (POD, ENDPOINT_SLICE, ENDPOINTS)
 
 
+def test_what_the_system_notes_on_a_deployment_is_no_new_generation() -> None:
+    async def scene() -> None:
+        async with staged(DEPLOYMENT) as stage:
+            await stage.client.create(DEPLOYMENT, workload(DEPLOYMENT, "web", 2))
+
+            def settled() -> Object | None:
+                [found] = stage.items(DEPLOYMENT) or [{}]
+                return found if found.get("status", {}).get("availableReplicas") == 2 else None
+
+            found = await stage.until(settled)
+            assert found["metadata"]["annotations"] == {"deployment.kubernetes.io/revision": "1"}
+            assert (found["metadata"]["generation"], found["status"]["observedGeneration"]) == (1, 1)
+
+    play(scene)
+
+
 @pytest.mark.parametrize("kind", [REPLICATION_CONTROLLER, REPLICA_SET, DEPLOYMENT])
 def test_a_workload_behind_a_service_from_birth_to_end(kind: Kind) -> None:
     async def scene() -> None:

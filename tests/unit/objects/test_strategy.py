@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fairway.objects import admit
-from fairway.objects.kinds import DEPLOYMENT, ENDPOINT_SLICE, NAMESPACE, NODE, POD, SECRET, SERVICE
+from fairway.objects.kinds import DEPLOYMENT, ENDPOINT_SLICE, NAMESPACE, NODE, POD, SECRET, SERVICE, Kind
 from tests.unit.objects.people import created
 
 TEMPLATE = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "a", "image": "x:1"}]}}
@@ -66,16 +66,29 @@ def test_a_plain_update_keeps_the_status() -> None:
     assert admit.prepare_update(DEPLOYMENT, new, old)["status"] == {"replicas": 3}
 
 
-def test_a_status_update_keeps_everything_else() -> None:
+def test_a_status_update_keeps_the_spec_and_the_generation() -> None:
     new = deepcopy(WEB)
     new["spec"]["replicas"] = 9
-    new["metadata"] |= {"labels": {"a": "b"}, "resourceVersion": "5"}
+    new["metadata"] |= {"generation": 7, "annotations": {"a": "b"}, "resourceVersion": "5"}
     new["status"] = {"replicas": 9}
     made = admit.prepare_update(DEPLOYMENT, new, WEB, "status")
     assert made is new
     assert made["status"] == {"replicas": 9}
     assert made["spec"] == WEB["spec"]
-    assert made["metadata"] == {**WEB["metadata"], "resourceVersion": "5"}
+    assert made["metadata"] == {**WEB["metadata"], "annotations": {"a": "b"}, "resourceVersion": "5"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken"), [(SERVICE, ["annotations", "labels"]), (DEPLOYMENT, ["annotations"]), (POD, ["labels"])]
+)
+def test_what_else_a_status_update_may_say(kind: Kind, taken: list[str]) -> None:
+    old = created(kind, {})
+    said = {"labels": {"a": "b"}, "annotations": {"a": "b"}, "ownerReferences": [{"uid": "u"}]}
+    new = {**deepcopy(old), "metadata": {**old["metadata"], **said}}
+    made = admit.prepare_update(kind, new, old, "status")["metadata"]
+    assert {name: made[name] for name in taken} == {name: said[name] for name in taken}
+    assert ("labels" in made) is (kind is not DEPLOYMENT)
+    assert ("ownerReferences" in made) is (kind is not POD)
 
 
 def test_an_update_cannot_undo_a_deletion_and_need_not_repeat_the_identity() -> None:
