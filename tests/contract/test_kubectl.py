@@ -207,6 +207,7 @@ def test_the_shape_of_kinds_is_explained(shell: Shell) -> None:
     for kind in {line.split()[0] for line in resources.splitlines()}:
         assert metadata.search(shell.says(f"explain {kind} --recursive")), kind
     assert re.search(r"^services\s+svc\s+v1\s+true\s+Service$", resources, re.MULTILINE)
+    assert {"networking.k8s.io/v1", "networking.k8s.io/v1beta1"} <= set(shell.says("api-versions").split())
     assert "v1.36.0+fairway" in shell.says("version")
 
 
@@ -310,6 +311,8 @@ def test_every_kind_is_described(shell: Shell) -> None:
         ("deployment web", r"Replicas:\s+1 desired"),
         ("service web", r"Selector:\s+app=web"),
         ("secret s", r"a:\s+1 bytes"),
+        ("servicecidr kubernetes", r"(?i)CIDRs:\s+10\."),
+        ("ipaddress", r"Resource:\s+services"),
     ):
         assert re.search(words, shell.says(f"describe {what}")), what
 
@@ -322,6 +325,7 @@ def test_the_server_says_what_it_has(shell: Shell) -> None:
     assert "is running at" in shell.says("cluster-info")
     assert "readyz check passed" in shell.says("get --raw /readyz?verbose")
     assert json.loads(shell.says("get --raw /apis/networking.k8s.io"))["preferredVersion"]["version"] == "v1"
+    assert {"networking.k8s.io/v1", "networking.k8s.io/v1beta1"} <= set(shell.says("api-versions").split())
     assert "v1.36.0+fairway" in shell.says("version")
 
 

@@ -98,8 +98,21 @@ DEPLOYMENT = Kind(
 )
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", "endpointslice")
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases", "lease", created_by_update=True)
-SERVICE_CIDR = Kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", "servicecidr", (), False, ("status",))
-IP_ADDRESS = Kind("networking.k8s.io", "v1", "IPAddress", "ipaddresses", "ipaddress", ("ip",), False)
+_NETWORKING_BETA = ("networking.k8s.io/v1beta1",)  # which kubectl asks to describe these two, up to 1.32
+SERVICE_CIDR = Kind(
+    "networking.k8s.io",
+    "v1",
+    "ServiceCIDR",
+    "servicecidrs",
+    "servicecidr",
+    (),
+    False,
+    ("status",),
+    old=_NETWORKING_BETA,
+)
+IP_ADDRESS = Kind(
+    "networking.k8s.io", "v1", "IPAddress", "ipaddresses", "ipaddress", ("ip",), False, old=_NETWORKING_BETA
+)
 RBAC = "rbac.authorization.k8s.io"
 ROLE = Kind(RBAC, "v1", "Role", "roles", "role", created_by_update=True)
 ROLE_BINDING = Kind(RBAC, "v1", "RoleBinding", "rolebindings", "rolebinding", created_by_update=True)
