@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 from typing import Any
 
@@ -247,8 +248,9 @@ def test_unknown_fields_are_judged_in_every_write(method: str, body: Any, conten
     async def story(me: Session) -> None:
         await me.ok("POST", MAPS, wanted(a="b"))
         url = f"{MAPS}/c?fieldValidation="
-        code, _, message = await me.refused(method, f"{url}Strict", body, content_type=content_type)
-        assert code == 400 and 'strict decoding error: unknown field "odd"' in message
+        code, reason, message = await me.refused(method, f"{url}Strict", body, content_type=content_type)
+        assert 'strict decoding error: unknown field "odd"' in message
+        assert (code, reason) == ((400, "BadRequest") if method == "PUT" else (422, "Invalid"))
         _, _, answer = await me.ask(method, f"{url}Warn", body, content_type=content_type)
         assert warned(answer) == ['299 - "unknown field \\"odd\\""']
         _, kept, answer = await me.ask(method, f"{url}Ignore", body, content_type=content_type)
@@ -268,11 +270,36 @@ def test_fields_said_twice_in_a_patch_are_told(content_type: str, query: str) ->
         code, _, message = await me.refused(
             "PATCH", f"{MAPS}/c?fieldValidation=Strict{query}", twice, content_type=content_type
         )
-        assert code == 400 and 'duplicate field "data.a"' in message
+        assert code == (400 if content_type == APPLY else 422) and 'duplicate field "data.a"' in message
         _, after, answer = await me.ask(
             "PATCH", f"{MAPS}/c?fieldValidation=Warn{query}", twice, content_type=content_type
         )
         assert warned(answer) == ['299 - "duplicate field \\"data.a\\""'] and after["data"] == {"a": "2"}
+
+    told(story)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "code", "said"),
+    [
+        (MERGE, b"{", 400, "error decoding patch: "),
+        (STRATEGIC, b"{", 400, "error decoding patch: "),
+        (JSON_PATCH, b"[", 400, "error decoding patch: "),
+        (JSON_PATCH, b'{"op":"add"}', 400, "error decoding patch: "),
+        (MERGE, b"[]", 400, "error decoding patch: "),
+        (JSON_PATCH, b'[{"op":"test","path":"/data/a","value":"c"}]', 422, "testing value /data/a failed"),
+        (JSON_PATCH, b'[{"op":"remove","path":"/data/z"}]', 422, "/data/z does not exist"),
+        (MERGE, b'{"data":{"a":1}}', 422, ' "" is invalid: patch: Invalid value: "{'),
+        (STRATEGIC, b'{"data":{"a":1}}', 422, ' "" is invalid: patch: Invalid value: "{'),
+        (STRATEGIC, b'{"data":{"$retainKeys":1}}', 400, "$retainKeys must be a list"),
+        (JSON_PATCH, json.dumps([{"op": "test", "path": "", "value": 1}] * 10_001).encode(), 413, "got 10001"),
+    ],
+)
+def test_which_faults_of_a_patch_are_whose(content_type: str, body: bytes, code: int, said: str) -> None:
+    async def story(me: Session) -> None:
+        await me.ok("POST", MAPS, wanted(a="b"))
+        found, _, message = await me.refused("PATCH", f"{MAPS}/c", body, content_type=content_type)
+        assert found == code and said in message
 
     told(story)
 

@@ -11,7 +11,7 @@ from fairway.api import patch, protobuf, status
 from fairway.api.fieldsets import duplicates, whole
 from fairway.api.requests import Request, Target, Validation
 from fairway.objects import admit, codec, convert, forms, schema
-from fairway.objects.errors import Malformed
+from fairway.objects.errors import Malformed, TooLarge
 from fairway.objects.kinds import SECRET
 
 Object = dict[str, Any]
@@ -93,19 +93,26 @@ def decode_config(body: bytes) -> tuple[Object, list[str]]:
     return codec.decode(body, APPLY_TYPES[0]), []
 
 
-def accept(target: Target, obj: Object, validation: Validation, found: Sequence[str] = ()) -> Incoming:
-    """An object written in the version of the URL, as it will be stored; `found` are faults its text had."""
+def accept(
+    target: Target, obj: Object, validation: Validation, found: Sequence[str] = (), *, patched: bool = False
+) -> Incoming:
+    """An object written in the version of the URL, as it will be stored; `found` are faults its text had. Raises 400;
+    422 for what a patch made."""
     require_type(target, obj)
     if target.api_version == target.kind.api_version and not found and forms.typed(target.kind, obj):
         stored = convert.to_storage(target.kind, obj, target.api_version)
         return Incoming(stored, admit.warnings(target.kind, obj, target.api_version))
     checked = codec.check(target.kind, obj, api_version=target.api_version)
-    what = f'{target.kind.name} in version "{_version(target)}" cannot be handled as a {target.kind.name}'
-    if checked.problems:
-        raise status.bad_request(f"{what}: {'; '.join(problem.message() for problem in checked.problems)}")
     unknown = [*found, *checked.unknown]
-    if unknown and validation == "Strict":
-        raise status.bad_request(f"{what}: strict decoding error: {', '.join(unknown)}")
+    why = "; ".join(problem.message() for problem in checked.problems)
+    if not why and unknown and validation == "Strict":
+        why = f"strict decoding error: {', '.join(unknown)}"
+    if why and patched:
+        # kube-apiserver decodes what a patch made once more, and calls a failure of that one of the field `patch`.
+        raise status.invalid_patch(obj, why)
+    if why:
+        what = f'{target.kind.name} in version "{_version(target)}" cannot be handled as a {target.kind.name}'
+        raise status.bad_request(f"{what}: {why}")
     warnings = list(unknown) if validation == "Warn" else []
     warnings += admit.warnings(target.kind, obj, target.api_version)
     # Conversion comes first: it knows old fields that the schema of today would prune.
@@ -114,29 +121,37 @@ def accept(target: Target, obj: Object, validation: Validation, found: Sequence[
 
 
 def apply_patch(request: Request, body: bytes, old: Object) -> Incoming:
-    """`old` (storage version) with the patch in `body` applied. Raises 400, 415, 422."""
+    """`old` (storage version) with the patch in `body` applied. Raises 400, 413, 415, 422."""
     target = request.target
     shown = convert.from_storage(target.kind, old, target.api_version)
     change = read_patch(request.content_type, body)
     strategic = schema.for_kind(target.kind, target.api_version)
     result = patched(request.content_type, shown, change, strategic=strategic)
-    return accept(target, result, request.options.field_validation, codec.duplicates(body, change))
+    return accept(target, result, request.options.field_validation, codec.duplicates(body, change), patched=True)
 
 
 def read_patch(content_type: str, body: bytes) -> Any:
-    """What a patch of any kind but an apply says. Raises 400, 415."""
+    """What a patch of any kind but an apply says. Raises 400, 413, 415."""
     media = media_type(content_type)
     if media not in PATCH_TYPES or media in APPLY_TYPES:
         raise status.unsupported_media_type(PATCH_TYPES)
-    change = codec.parse(body)
+    try:
+        change = codec.parse(body)
+    except TooLarge:
+        raise
+    except Malformed as error:
+        raise status.bad_request(f"error decoding patch: {error}") from error
     if not isinstance(change, list if media == JSON_PATCH else dict):
-        raise status.bad_request("a JSON patch is a list of operations, a merge patch is an object")
+        raise status.bad_request("error decoding patch: a JSON patch is a list of operations, others are an object")
+    if media == JSON_PATCH and len(change) > patch.MAX_OPERATIONS:
+        allowed = f"The allowed maximum operations in a JSON patch is {patch.MAX_OPERATIONS}, got {len(change)}"
+        raise status.Failure(413, "RequestEntityTooLarge", f"Request entity too large: {allowed}")
     return change
 
 
 def patched(content_type: str, obj: Object, change: Any, *, strategic: schema.Type | None) -> Any:
     """`obj` with what a patch says; a strategic merge goes by the type `strategic`, without one it is a plain merge.
-    Raises 422."""
+    Raises 400 for a strategic merge whose directives have the wrong shape, 422."""
     media = media_type(content_type)
     try:
         if media == JSON_PATCH:
@@ -144,6 +159,8 @@ def patched(content_type: str, obj: Object, change: Any, *, strategic: schema.Ty
         if strategic is not None and media == "application/strategic-merge-patch+json":
             return patch.strategic_merge(obj, change, strategic)
         return patch.merge_patch(obj, change)
+    except patch.DirectiveError as error:
+        raise status.bad_request(error.message) from error
     except patch.PatchError as error:
         raise status.Failure(422, "Invalid", f"the patch cannot be applied: {error}") from error
 

@@ -28,6 +28,10 @@ class PatchError(Exception):
         self.message = message
 
 
+class DirectiveError(PatchError):
+    """A strategic merge patch has a directive ($retainKeys, ...) of the wrong shape."""
+
+
 def merge_patch(obj: Any, patch: Any) -> Any:
     """RFC 7386: objects merge, null removes, everything else replaces."""
     if not isinstance(patch, dict):
@@ -221,10 +225,10 @@ def _retained(obj: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
     if keys is None:
         return dict(obj)
     if not isinstance(keys, list):
-        raise PatchError(f"{_RETAIN} must be a list of field names")
+        raise DirectiveError(f"{_RETAIN} must be a list of field names")
     outside = [key for key, value in patch.items() if not key.startswith("$") and value is not None and key not in keys]
     if outside:
-        raise PatchError(f"{_RETAIN} does not name {', '.join(outside)}, which the patch sets")
+        raise DirectiveError(f"{_RETAIN} does not name {', '.join(outside)}, which the patch sets")
     return {key: value for key, value in obj.items() if key in keys}
 
 
@@ -307,7 +311,7 @@ def _delete_values(merged: dict[str, Any], patch: Mapping[str, Any]) -> None:
             continue
         name = key.removeprefix(_DELETE_VALUES)
         if not isinstance(values, list):
-            raise PatchError(f"{key} must be a list")
+            raise DirectiveError(f"{key} must be a list")
         if isinstance(merged.get(name), list):
             dropped = {_scalar(value) for value in values}
             merged[name] = [value for value in merged[name] if isinstance(value, (dict, list)) or value not in dropped]
@@ -320,7 +324,7 @@ def _set_orders(merged: dict[str, Any], obj: Mapping[str, Any], patch: Mapping[s
         name = key.removeprefix(_ORDER)
         field = type.fields.get(name) if type is not None else None
         if not isinstance(wanted, list):
-            raise PatchError(f"{key} must be a list")
+            raise DirectiveError(f"{key} must be a list")
         if isinstance(merged.get(name), list) and field is not None and "merge" in field.patch_strategy:
             merged[name] = _in_order(merged[name], obj.get(name) or [], wanted, field)
 

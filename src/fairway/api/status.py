@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fairway.objects.codec import MAX_BYTES
-from fairway.objects.errors import FieldError, Invalid, Malformed, SelectorError, TooLarge, UnsupportedMedia
+from fairway.objects.errors import FieldError, Invalid, Malformed, SelectorError, TooLarge, UnsupportedMedia, show
+from fairway.objects.errors import invalid as invalid_field
 from fairway.objects.kinds import Kind
 from fairway.store.base import Compacted, Conflict, FutureRevision, StoreError
 
@@ -99,6 +100,13 @@ def modified(kind: Kind, name: str) -> Failure:
 def invalid(kind: Kind, name: str, errors: Sequence[FieldError]) -> Failure:
     """422 with one cause per field."""
     return _unprocessable(Invalid(kind, name, errors))
+
+
+def invalid_patch(result: Any, why: str) -> Failure:
+    """422 about what a patch made: of no kind and no name, as kube-apiserver says it."""
+    fault = invalid_field("patch", show(result), why)
+    details = {"causes": [fault.cause()]}
+    return Failure(422, "Invalid", f' "" is invalid: {fault.message()}', details)
 
 
 def bad_request(message: str) -> Failure:
