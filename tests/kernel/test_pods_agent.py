@@ -197,6 +197,15 @@ def test_volumes_are_not_passed_over_in_silence(node: Node) -> None:
     assert "container web does without data at /data" in said
 
 
+def test_an_ephemeral_container_is_said_not_to_run(node: Node) -> None:
+    node.create("a")
+    node.until(lambda: node.ready("a"))
+    pod = node.pods["a"]
+    node.order(put={**pod, "spec": {**pod["spec"], "ephemeralContainers": [{"name": "debug", "image": "busybox"}]}})
+    node.until(lambda: any("Ephemeral container debug is not run" in event["message"] for event in node.events))
+    assert node.container("a")["restartCount"] == 0 and node.ready("a")
+
+
 def test_exec_has_the_containers_environment_and_tells_its_exit_code(node: Node) -> None:
     node.create("a", containers=[{"name": "web", "image": "pause", "env": [{"name": "MINE", "value": "$(HERE)!"}]}])
     node.until(lambda: node.ready("a"))

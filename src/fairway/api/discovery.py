@@ -21,6 +21,8 @@ VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update
 _SUBRESOURCES: Mapping[str, tuple[Object, Sequence[str]]] = {
     # subresource: (group, version and kind where they are not the parent's own; verbs)
     "status": ({}, ("get", "patch", "update")),
+    "ephemeralcontainers": ({}, ("get", "patch", "update")),
+    "resize": ({}, ("get", "patch", "update")),
     "scale": ({"group": "autoscaling", "version": "v1", "kind": "Scale"}, ("get", "patch", "update")),
     "finalize": ({}, ("update",)),
     "log": ({}, ("get",)),

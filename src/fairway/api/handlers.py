@@ -16,7 +16,7 @@ from fairway.api.connects import Connector
 from fairway.api.deletes import Deleter
 from fairway.api.passing import Passer
 from fairway.api.reads import Reader
-from fairway.api.requests import DOORS, Request
+from fairway.api.requests import DOORS, PARTS, Request
 from fairway.api.reviews import Reviews
 from fairway.api.services import ServiceAllocator
 from fairway.api.subresources import NodeClient, Subresources
@@ -85,7 +85,7 @@ class Handlers:
             return await self._passer.answer(request, body)
         if request.target.subresource in DOORS:
             raise await self._connector.refuse(request, urlencode(request.query))
-        if request.target.subresource not in ("", "status"):
+        if request.target.subresource and request.target.subresource not in PARTS:
             return await self._subresources.answer(request, body)
         match request.verb:
             case "get":

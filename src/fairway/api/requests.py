@@ -48,6 +48,8 @@ _ON_COLLECTION: Mapping[str, Verb] = {
 # Which verbs a subresource has; the object itself has all of them.
 _SUBRESOURCE_VERBS: Mapping[str, tuple[Verb, ...]] = {
     "status": ("get", "update", "patch"),
+    "ephemeralcontainers": ("get", "update", "patch"),
+    "resize": ("get", "update", "patch"),
     "scale": ("get", "update", "patch"),
     "finalize": ("update",),
     "log": ("get",),
@@ -61,6 +63,8 @@ _SUBRESOURCE_VERBS: Mapping[str, tuple[Verb, ...]] = {
 # OPTIONS changes nothing and tells little (RFC 9110, section 9.2.1).
 _ON_PROXY: Mapping[str, Verb] = {**_ON_NAME, "OPTIONS": "get"}
 _PROXY = re.compile(r"/api/v1/namespaces/([^/]+)/(pods|services)/([^/]+)/proxy(/.*)?")
+PARTS = ("status", "ephemeralcontainers", "resize")
+"""Subresources that are read and written as the object itself, of which they may change a part."""
 DOORS = ("exec", "attach", "portforward")
 """Subresources that are connections. WebSocket clients must ask for them with GET (RFC 6455, section 4.1), but whoever
 may look may not therefore run programs: asking is the verb "create" in both forms."""

@@ -70,7 +70,11 @@ _UPDATE_RULES: Mapping[str, Callable[[Object, Object], Iterator[FieldError]]] = 
 }
 
 # Subresources whose writes change the spec in ways a plain update may not.
-_OWN_RULES = frozenset({"binding", "ephemeralcontainers", "resize"})
+_OWN_RULES: Mapping[str, Callable[[Object, Object], Iterator[FieldError]] | None] = {
+    "binding": None,
+    "ephemeralcontainers": pod.validate_ephemeral_update,
+    "resize": pod.validate_resize,
+}
 
 
 def validate_create(kind: Kind, obj: Object) -> list[FieldError]:
@@ -90,8 +94,8 @@ def validate_update(kind: Kind, new: Object, old: Object, subresource: str = "")
         errors += validate_metadata(kind, metadata)
     if _body(new) != _body(old):
         errors += _content(kind, new, creating=False)
-        rules = _UPDATE_RULES.get(kind.name)
-        if rules is not None and subresource not in _OWN_RULES:
+        rules = _OWN_RULES.get(subresource, _UPDATE_RULES.get(kind.name))
+        if rules is not None:
             errors += rules(new, old)
     return errors
 

@@ -50,7 +50,18 @@ POD = Kind(
     "pod",
     ("po",),
     True,
-    ("status", "log", "binding", "eviction", "exec", "attach", "portforward", "proxy"),
+    (
+        "status",
+        "log",
+        "binding",
+        "eviction",
+        "ephemeralcontainers",
+        "resize",
+        "exec",
+        "attach",
+        "portforward",
+        "proxy",
+    ),
     ("all",),
 )
 SERVICE = Kind(

@@ -62,8 +62,8 @@ def prepare_create(kind: Kind, obj: Object, toleration_seconds: int = TOLERATION
 def prepare_update(kind: Kind, new: Object, old: Object, subresource: str = "") -> Object:
     """`new` as it may replace `old`: the parts that this way of writing does not own are the old ones.
 
-    `subresource` is "" (also for "scale" and others that change the spec), "status", or "finalize" (a Namespace's
-    spec.finalizers).
+    `subresource` is "" (also for "scale" and others that change the spec), "status", "finalize" (a Namespace's
+    spec.finalizers), or of a Pod "ephemeralcontainers" or "resize" (its containers' resources).
     """
     if subresource == "status":
         _keep_metadata(_metadata(new), _metadata(old))
@@ -74,6 +74,10 @@ def prepare_update(kind: Kind, new: Object, old: Object, subresource: str = "") 
     if subresource == "finalize":
         _keep_all_but(new, old, ("spec",))
         return new
+    if subresource == "ephemeralcontainers":
+        _only_ephemeral(new, old)
+    elif subresource == "resize":
+        _only_resources(new, old)
     _keep_metadata(_metadata(new), _metadata(old))
     if "status" in kind.subresources:
         _copy(new, old, "status")
@@ -101,6 +105,24 @@ def _keep_all_but(new: Object, old: Object, owned: tuple[str, ...]) -> None:
     new.update({name: deepcopy(value) for name, value in old.items() if name not in owned})
     new.update(taken)
     _metadata(new).update(kept)
+
+
+def _only_ephemeral(new: Object, old: Object) -> None:
+    wanted = (new.get("spec") or {}).get("ephemeralContainers") or []
+    _keep_all_but(new, old, ())
+    if wanted or (old.get("spec") or {}).get("ephemeralContainers"):
+        new["spec"]["ephemeralContainers"] = wanted
+
+
+def _only_resources(new: Object, old: Object) -> None:
+    """The resources of containers, found by name; which ones there are does not change (KEP-1287)."""
+    spec = new.get("spec") or {}
+    lists = ("initContainers", "containers")
+    wanted = {each.get("name"): each.get("resources") for name in lists for each in spec.get(name) or []}
+    _keep_all_but(new, old, ())
+    for container in (each for name in lists for each in new["spec"].get(name) or []):
+        if container.get("name") in wanted:
+            container["resources"] = wanted[container["name"]] or {}
 
 
 def _keep_metadata(new: Object, old: Object) -> None:

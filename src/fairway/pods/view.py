@@ -225,6 +225,7 @@ class PodSpec(View, frozen=True):
     node_name: str = ""
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
+    ephemeral_containers: tuple[Container, ...] = ()
     restart_policy: str = ALWAYS
     termination_grace_period_seconds: int | None = 30
     host_network: bool = False

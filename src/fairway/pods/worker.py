@@ -75,7 +75,10 @@ class Worker:
 
     def update(self, pod: Pod) -> None:
         """The API has a newer object."""
+        known = {container.name for container in self.pod.spec.ephemeral_containers}
         self.pod = pod
+        for name in (container.name for container in pod.spec.ephemeral_containers if container.name not in known):
+            self._say("Warning", "Failed", f"Ephemeral container {name} is not run: this agent runs none; use exec")
         self.kick()
 
     def disappear(self) -> None:

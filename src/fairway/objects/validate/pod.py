@@ -7,7 +7,8 @@ from copy import deepcopy
 from typing import Any
 
 from fairway.objects import names
-from fairway.objects.errors import FieldError, duplicate, forbidden, invalid, required, too_many
+from fairway.objects.errors import FieldError, duplicate, forbidden, invalid, required, show, too_many
+from fairway.objects.qos import qos_class
 from fairway.objects.validate.affinity import validate_affinity, validate_spread, validate_tolerations
 from fairway.objects.validate.container import Surroundings, validate_containers, validate_resources
 from fairway.objects.validate.meta import IMMUTABLE
@@ -72,6 +73,41 @@ def validate_pod_update(new: Object, old: Object) -> Iterator[FieldError]:
     if _fixed(after, before) != before:
         changed = sorted(key for key in {*after, *before} if _fixed(after, before).get(key) != before.get(key))
         yield forbidden("spec", f"{_MUTABLE}; changed: {', '.join(changed)}")
+
+
+def validate_ephemeral_update(new: Object, old: Object) -> Iterator[FieldError]:
+    """Ephemeral containers are added; those that are there stay as they are (KEP-277)."""
+    now = {each.get("name"): each for each in (new.get("spec") or {}).get("ephemeralContainers") or []}
+    for had in (old.get("spec") or {}).get("ephemeralContainers") or []:
+        name = had.get("name")
+        if name not in now:
+            yield forbidden(
+                "spec.ephemeralContainers", f"existing ephemeral containers {show(name)} may not be removed"
+            )
+        elif now[name] != had:
+            yield forbidden(
+                "spec.ephemeralContainers", f"existing ephemeral containers {show(name)} may not be changed"
+            )
+
+
+def validate_resize(new: Object, old: Object) -> Iterator[FieldError]:
+    """CPU and memory may change as long as the pod keeps its class of service (KEP-1287)."""
+    after, before = new.get("spec") or {}, old.get("spec") or {}
+    if qos_class(after) != qos_class(before):
+        yield invalid("spec", qos_class(after), "Pod QOS Class may not change as a result of resizing")
+    for field in ("initContainers", "containers"):
+        for index, (now, had) in enumerate(zip(after.get(field) or [], before.get(field) or [], strict=True)):
+            if _others(now) != _others(had):
+                yield forbidden(f"spec.{field}[{index}].resources", "only cpu and memory resources are mutable")
+
+
+def _others(container: Object) -> Object:
+    """What a container asks for besides CPU and memory."""
+    resources = container.get("resources") or {}
+    return {
+        part: {name: amount for name, amount in (resources.get(part) or {}).items() if name not in ("cpu", "memory")}
+        for part in ("limits", "requests")
+    } | {"claims": resources.get("claims") or []}
 
 
 def _fixed(after: Object, before: Object) -> Object:
