@@ -18,9 +18,10 @@ from typing import Any
 from fairway.client.base import Client
 from fairway.client.follow import follow
 from fairway.client.informer import Cache, Change
+from fairway.dataplane.base import Report
 from fairway.dataplane.health import Answer, ProxyHealth, healthz, livez
 from fairway.dataplane.health_server import HealthCheckPorts, listen
-from fairway.dataplane.sync import Report, RuleSync
+from fairway.dataplane.sync import RuleSync
 from fairway.dataplane.tracker import Tracker
 from fairway.desired import view
 from fairway.desired.facts import serves_loopback

@@ -7,10 +7,10 @@ was at the rules, it is read back from the kernel instead. All calls block.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fairway.dataplane.adopt import Held, adopt
 from fairway.dataplane.apply import plan, settled
+from fairway.dataplane.base import Report
 from fairway.dataplane.claims import claimed
 from fairway.dataplane.conntrack import PROTOCOLS, lasting_claims, stale
 from fairway.dataplane.iptables import ACCOUNTS, PortRules, Tables, assemble, render_port
@@ -19,15 +19,6 @@ from fairway.desired.model import Claim, Desired, NodeFacts, PortName, ServicePo
 from fairway.kernel.base import Conntrack, KernelError, Netfilter, Refused
 from fairway.packet import Family, Protocol
 from fairway.ruleset.iptables import parse
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one sync did: transactions applied, lines in them, connections deleted."""
-
-    transactions: int = 0
-    lines: int = 0
-    flows_deleted: int = 0
 
 
 class RuleSync:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from fairway.desired import addresses
 from fairway.desired.choose import Candidate, choose
 from fairway.desired.facts import node_facts
-from fairway.desired.model import Desired, Endpoint, HealthCheck, Policy, PortName, ServicePort
+from fairway.desired.model import Desired, Endpoint, HealthCheck, Policy, PortName, ServicePort, Settings
 from fairway.desired.options import ProxyOptions
 from fairway.desired.view import (
     HEADLESS_LABEL,
@@ -71,10 +71,18 @@ def assemble(built: Iterable[Built], node: Node, options: ProxyOptions) -> Desir
     parts = list(built)
     return Desired(
         ports=tuple(sorted((port for part in parts for port in part.ports), key=lambda port: port.key)),
-        facts={family: node_facts(family, node, options) for family in FAMILIES},
         health_checks=tuple(sorted(part.health_check for part in parts if part.health_check is not None)),
+        settings=settings(node, options),
+    )
+
+
+def settings(node: Node, options: ProxyOptions) -> Settings:
+    """What the rules must know of the node and of the operator's wishes."""
+    return Settings(
+        facts={family: node_facts(family, node, options) for family in FAMILIES},
         masquerade_all=options.masquerade_all,
         masquerade_bit=options.masquerade_bit,
+        guarded_cidrs=options.guarded_cidrs,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from fairway.packet import Family, Protocol, host_port
 
@@ -33,6 +33,10 @@ class PortName(NamedTuple):
     def __str__(self) -> str:
         """`default/web` or `default/web:http`: the spelling that chain names are hashed from."""
         return f"{self.namespace}/{self.service}" + (f":{self.port}" if self.port else "")
+
+
+PortKey: TypeAlias = tuple[PortName, Protocol, Family]
+"""What identifies one port of one Service in one family."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,7 +78,7 @@ class ServicePort:
     reachable: bool = False
 
     @property
-    def key(self) -> tuple[PortName, Protocol, Family]:
+    def key(self) -> PortKey:
         """What identifies the port; unique in a Desired, and its sort key."""
         return (self.name, self.protocol, self.family)
 
@@ -142,19 +146,48 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Desired:
-    """Everything one node's data plane should do; `ports` are sorted by key."""
+class Settings:
+    """What a node's data plane must know beside its Services.
 
-    ports: tuple[ServicePort, ...] = ()
+    `guarded_cidrs` are the ranges that cluster IPs come from, where they are guarded: packets to an unknown port of a
+    live cluster IP are refused, packets to an address of the ranges that no Service has are dropped. None: they are
+    left alone, as iptables mode does. An empty tuple guards live addresses only.
+    """
+
     facts: Mapping[Family, NodeFacts] = field(default_factory=dict)
-    health_checks: tuple[HealthCheck, ...] = ()
     masquerade_all: bool = False
     masquerade_bit: int = 14
+    guarded_cidrs: tuple[str, ...] | None = None
 
     @property
     def masquerade_mark(self) -> int:
         """The packet mark that asks for masquerade."""
         return 1 << self.masquerade_bit
+
+    def node(self, family: Family) -> NodeFacts:
+        """The node as that family's rules see it."""
+        return self.facts.get(family, NodeFacts())
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Everything one node's data plane should do; `ports` are sorted by key."""
+
+    ports: tuple[ServicePort, ...] = ()
+    health_checks: tuple[HealthCheck, ...] = ()
+    settings: Settings = Settings()
+
+    @property
+    def facts(self) -> Mapping[Family, NodeFacts]:
+        return self.settings.facts
+
+    @property
+    def masquerade_all(self) -> bool:
+        return self.settings.masquerade_all
+
+    @property
+    def masquerade_mark(self) -> int:
+        return self.settings.masquerade_mark
 
     def of(self, family: Family) -> Iterator[ServicePort]:
         """The ports of one family, in order."""
@@ -162,7 +195,7 @@ class Desired:
 
     def node(self, family: Family) -> NodeFacts:
         """The node as that family's rules see it."""
-        return self.facts.get(family, NodeFacts())
+        return self.settings.node(family)
 
 
 class Claim(NamedTuple):

@@ -32,6 +32,7 @@ class ProxyOptions:
     guard rule stands (CVE-2020-8558): off unless asked for.
     `allow_external_cidrs`: external and load-balancer addresses outside these ranges are not programmed
     (CVE-2020-8554); None programs all of them, as the reference does.
+    `guarded_cidrs`: the cluster-IP ranges to guard (see `desired.model.Settings`), in nftables mode only.
     """
 
     cluster_cidrs: tuple[str, ...] = ()
@@ -43,10 +44,12 @@ class ProxyOptions:
     nodeport_addresses: tuple[str, ...] = ()
     localhost_nodeports: bool = False
     allow_external_cidrs: tuple[str, ...] | None = None
+    guarded_cidrs: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         _check_cidrs("cluster_cidrs", self.cluster_cidrs)
         _check_cidrs("allow_external_cidrs", self.allow_external_cidrs or ())
+        _check_cidrs("guarded_cidrs", self.guarded_cidrs or ())
         if self.nodeport_addresses != (PRIMARY,):
             _check_cidrs("nodeport_addresses", self.nodeport_addresses)
         if not 0 <= self.masquerade_bit <= 31:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from fairway.node import Interface, Route
 from fairway.packet import Family
+from fairway.ruleset import nft
 
 
 class KernelError(Exception):
@@ -45,6 +46,24 @@ class Netfilter(Protocol):
 
     def ensure_account(self, name: str) -> bool:
         """Make the nfacct object `name` exist; False where the kernel has no accounting objects."""
+
+
+class Nftables(Protocol):
+    """nf_tables of one network namespace. Only tables that are named are ever touched."""
+
+    def apply(self, changes: Sequence[nft.Change]) -> None:
+        """Perform the changes in one transaction: all or nothing. Raises Refused, whose text is the transaction as
+        `nft -f` would be told and whose line is the change the kernel refused; KernelError when it cannot be asked."""
+
+    def read(self, table: nft.TableName) -> nft.Table | None:
+        """The table with its chains, rules and elements; None when there is none. Reads everything: not for the
+        steady state."""
+
+    def elements(self, table: nft.TableName, kept: nft.Set) -> Sequence[tuple[bytes, nft.Element]]:
+        """What a set holds now, with what remains of timeouts and with counters; none when the set is not there."""
+
+    def generation(self) -> int:
+        """The kernel's count of transactions in this namespace, ours and everybody's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,89 @@
+"""What a dialect is told and what it does: the contract between the proxy's loop and iptables or nftables mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from fairway.desired.model import Desired, PortKey, ServicePort, Settings
+from fairway.packet import Family
+
+Ports: TypeAlias = Mapping[PortKey, ServicePort]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """All that is wanted now, and which ports differ from the update before.
+
+    `ports` is a view of everything that goes on changing after the call: read it during `sync`, keep values, not the
+    mapping. `changed` None: nothing is known, compare all. A changed key that `ports` lacks is a port that went.
+    """
+
+    settings: Settings
+    ports: Ports
+    changed: frozenset[PortKey] | None = None
+
+    @classmethod
+    def of(cls, desired: Desired) -> Update:
+        """Everything, from a whole Desired."""
+        return cls(desired.settings, {port.key: port for port in desired.ports})
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one sync did: transactions applied, lines (or elements and rules) in them, connections deleted."""
+
+    transactions: int = 0
+    lines: int = 0
+    flows_deleted: int = 0
+
+
+class Programmer(Protocol):
+    """One dialect's rules in one kernel, kept in step. For one thread at a time; all calls block.
+
+    Work in `sync` grows with what changed, not with what there is. After an update that failed, the keys it named are
+    still to be done: the programmer remembers them, the caller repeats the latest update with no keys lost or found.
+    """
+
+    @property
+    def unavailable(self) -> Mapping[Family, str]:
+        """Families that cannot be programmed here, each with the reason; only IPv6 may be."""
+
+    def sync(self, update: Update) -> Report:
+        """Make the kernel do what is wanted. The first sync takes over what stands (our own rules of an earlier run,
+        or another proxy's, in either dialect) without a moment in which Services are not served. Raises KernelError,
+        Refused: the last good rules stay, or, where families and tables are apart, what could be applied."""
+
+    def intact(self) -> bool:
+        """Whether our rules seem untouched; cheap, whatever the number of Services. Raises KernelError."""
+
+    def unchanged(self) -> bool:
+        """Whether the kernel holds exactly what was applied; may read everything. Raises KernelError."""
+
+    def forget(self) -> None:
+        """Take nothing for known: the next sync begins as the first one did."""
+
+    def clean(self) -> None:
+        """Remove everything this dialect ever programmed, of this program or of kube-proxy; what others made stays.
+        Nothing there is no error. Raises KernelError."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """Keys that have been named and not yet applied. `everything` until the first success and after `forget`."""
+
+    everything: bool = True
+    keys: set[PortKey] = field(default_factory=set)
+
+    def take(self, update: Update) -> None:
+        """Remember what an update names."""
+        if update.changed is None:
+            self.everything = True
+        else:
+            self.keys |= update.changed
+
+    def done(self) -> None:
+        """All of it is in the kernel."""
+        self.everything = False
+        self.keys.clear()
