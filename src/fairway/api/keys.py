@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fairway.objects.kinds import Kind
 
-# Beside the objects, under a prefix that no kind has: who holds which node port.
+# Beside the objects, under a prefix that no kind has: who holds which node port and which address.
 NODE_PORTS = "/allocations/nodeports/"
+ADDRESSES = "/allocations/addresses/"
 # What service accounts' tokens are signed with.
 SIGNING_KEY = "/keys/service-accounts"
 
@@ -24,3 +25,8 @@ def key_of(kind: Kind, namespace: str, name: str) -> str:
 def node_port_key(port: int) -> str:
     """The key that exists while a Service holds the node port."""
     return f"{NODE_PORTS}{port}"
+
+
+def address_claim_key(address: str) -> str:
+    """The key that exists while a Service holds the address (in canonical form)."""
+    return f"{ADDRESSES}{address}"

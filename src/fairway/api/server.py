@@ -25,6 +25,7 @@ from fairway.api.metadata import timestamp
 from fairway.api.nodes import HttpNodeClient
 from fairway.api.passing import Passer
 from fairway.api.paths import Paths
+from fairway.api.repairing import Repairer
 from fairway.api.requests import Plain, Request, parse
 from fairway.api.reviews import Reviews
 from fairway.api.services import ServiceAllocator
@@ -45,6 +46,9 @@ HISTORY_SECONDS = 300.0
 """How much history a compaction leaves: watches that were away for less resume."""
 SWEEPS = 60
 """How often in an Event's life the old ones are looked for."""
+
+REPAIR_SECONDS = 180.0
+"""How often all Services are held against what they hold, as kube-apiserver does."""
 
 PUBLISH_SECONDS = 10.0
 """How often kube-apiserver looks after `default/kubernetes`, too."""
@@ -73,6 +77,7 @@ class ApiConfig:
     history_seconds: float = HISTORY_SECONDS
     event_seconds: float = expiry.LIFE.total_seconds()
     publish_seconds: float = PUBLISH_SECONDS
+    repair_seconds: float = REPAIR_SECONDS
     toleration_seconds: int = TOLERATION_SECONDS
     audit: bool = False
 
@@ -107,6 +112,7 @@ class Api:
             config.bookmark_seconds,
             config.toleration_seconds,
         )
+        self._repairer = Repairer(store, services, self.handlers.writer, self._chance)
         self._paths = Paths(f"{config.advertise_address}:{config.advertise_port}", lambda: self._ready)
         self.app = App(self.respond, self.connect)
         self._ready = False
@@ -120,7 +126,8 @@ class Api:
             self.handlers.writer, config.service_cidrs, config.advertise_address, config.advertise_port, now
         )
         await self._authority.start()
-        self._chores = [asyncio.create_task(work) for work in (self._compact(), self._expire(), self._stay_known())]
+        chores = (self._compact(), self._expire(), self._stay_known(), self._repairer.run(config.repair_seconds))
+        self._chores = [asyncio.create_task(chore) for chore in chores]
         self._ready = True
 
     async def stop(self) -> None:

@@ -1,7 +1,8 @@
 """The transaction a Service drags along: its addresses as IPAddress objects, its node ports as keys of their own.
 
 A number is taken by a check that its key does not exist, in the very transaction that writes the Service, and freed in
-the one that deletes or changes it: nothing can be given twice, and nothing can leak, whatever crashes in between.
+the one that deletes or changes it: nothing can be given twice, and nothing can leak, whatever crashes in between. An
+address has a claim beside its IPAddress, so that it stays taken when somebody deletes that; `repairing` makes it anew.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import ip_address
 from random import Random
 from typing import Any
 
@@ -17,9 +17,8 @@ import msgspec
 
 from fairway.api import families, status
 from fairway.api.allocate import AddressRange, Full, address_range, first_free, parsed_address, port_span, probes
-from fairway.api.keys import NODE_PORTS, key_of, node_port_key, prefix_of
-from fairway.api.metadata import timestamp
-from fairway.objects import codec
+from fairway.api.holdings import Holder, address_key, claim, holder_of, ip_address, read_claim
+from fairway.api.keys import ADDRESSES, NODE_PORTS, address_claim_key, key_of, node_port_key, prefix_of
 from fairway.objects.errors import FieldError
 from fairway.objects.errors import invalid as invalid_field
 from fairway.objects.kinds import IP_ADDRESS, SERVICE, SERVICE_CIDR
@@ -46,7 +45,7 @@ NOTHING = Plan()
 
 
 @dataclass(frozen=True, slots=True)
-class _Ranges:
+class Ranges:
     """The ranges addresses are given from, and the ServiceCIDRs behind them."""
 
     known: list[AddressRange]
@@ -73,12 +72,12 @@ class ServiceAllocator:
         self._store = store
         self._configured = [address_range(cidr) for cidr in cidrs]
         self._families = list(dict.fromkeys(found.family for found in self._configured))
-        self._ports = port_span(*node_ports)
+        self.ports = port_span(*node_ports)
         self._random = random
         self._now = now
         self._uid = uid
         self._ranges_of: tuple[Entry, ...] = ()
-        self._ranges_now = _Ranges(self._configured, [])
+        self._ranges_now = Ranges(self._configured, [])
 
     async def plan(self, new: Object | None, old: Object | None) -> Plan:
         """Allocate what `new` needs and free what only `old` had, filling in `new`'s spec. Raises Failure."""
@@ -102,7 +101,7 @@ class ServiceAllocator:
             spec["clusterIP"], spec["clusterIPs"] = HEADLESS, [HEADLESS]
             return
         kept = set(families.addresses(former))
-        ranges = await self._ranges()
+        ranges = await self.ranges()
         chosen: list[str] = []
         asked = families.addresses(spec)
         for index, family in enumerate(spec["ipFamilies"]):
@@ -115,7 +114,9 @@ class ServiceAllocator:
             chosen.append(address)
             if address not in kept:
                 plan.checks += ranges.checks(address)
-                plan.take(_address_key(address), self._ip_object(service, address, family))
+                holder = holder_of(service["metadata"])
+                plan.take(address_key(address), ip_address(holder, address, self._uid(), self._now()))
+                plan.take(address_claim_key(str(parsed_address(address))), claim(holder))
         spec["clusterIP"], spec["clusterIPs"] = chosen[0], chosen
 
     async def _claim(self, service: Object, address: str, ranges: list[AddressRange], asked: list[str]) -> None:
@@ -123,7 +124,7 @@ class ServiceAllocator:
         if not any(address in found for found in ranges):
             valid = " and ".join(found.cidr for found in ranges)
             why = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {valid}"
-        elif await self._store.get(_address_key(address)):
+        elif await self._is_held(str(parsed_address(address))):
             why = "provided IP is already allocated"
         else:
             return
@@ -134,7 +135,7 @@ class ServiceAllocator:
         """Any address. Raises 500 when all are taken, as users know it."""
         for found in (candidate for candidate in ranges if candidate.family == family):
             for number in probes(found.span, self._random):
-                if not await self._store.get(key_of(IP_ADDRESS, "", found.show(number))):
+                if not await self._is_held(found.show(number)):
                     return found.show(number)
             taken = await self._taken_addresses(found)
             try:
@@ -143,20 +144,27 @@ class ServiceAllocator:
                 continue
         raise status.internal("failed to allocate a serviceIP: range is full")
 
-    async def _taken_addresses(self, within: AddressRange) -> set[int]:
-        prefix = prefix_of(IP_ADDRESS)
-        page = await self._store.range(prefix)
-        names = (entry.key.removeprefix(prefix) for entry in page.entries)
-        return {int(ip_address(name)) for name in names if name in within}
+    async def _is_held(self, address: str) -> bool:
+        """Whether a canonical address has an IPAddress or a claim."""
+        by_object = await self._store.get(key_of(IP_ADDRESS, "", address))
+        return bool(by_object or await self._store.get(address_claim_key(address)))
 
-    async def _ranges(self) -> _Ranges:
+    async def _taken_addresses(self, within: AddressRange) -> set[int]:
+        taken: set[int] = set()
+        for prefix in (prefix_of(IP_ADDRESS), ADDRESSES):
+            page = await self._store.range(prefix)
+            names = (entry.key.removeprefix(prefix) for entry in page.entries)
+            taken |= {int(parsed_address(name)) for name in names if name in within}
+        return taken
+
+    async def ranges(self) -> Ranges:
         """The ranges of every ServiceCIDR that is not on its way out; the configured ones come first."""
         page = await self._store.range(prefix_of(SERVICE_CIDR))
         if page.entries != self._ranges_of:
             self._ranges_now, self._ranges_of = self._read_ranges(page.entries), page.entries
         return self._ranges_now
 
-    def _read_ranges(self, entries: tuple[Entry, ...]) -> _Ranges:
+    def _read_ranges(self, entries: tuple[Entry, ...]) -> Ranges:
         found = {known.cidr: known for known in self._configured}
         living: list[tuple[AddressRange, Check]] = []
         for entry in entries:
@@ -165,33 +173,7 @@ class ServiceAllocator:
                 ranges = map(address_range, obj.get("spec", {}).get("cidrs") or [])
                 living += [(known, Check(entry.key, entry.modified)) for known in ranges]
         found |= {known.cidr: known for known, _ in living if known.family in self._families}
-        return _Ranges(list(found.values()), living)
-
-    def _ip_object(self, service: Object, address: str, family: str) -> bytes:
-        """The IPAddress that says whose the address is (KEP-1880)."""
-        metadata = service["metadata"]
-        parent = {
-            "group": "",
-            "resource": "services",
-            "namespace": metadata["namespace"],
-            "name": metadata["name"],
-        }
-        return codec.encode(
-            {
-                "kind": IP_ADDRESS.name,
-                "apiVersion": IP_ADDRESS.api_version,
-                "metadata": {
-                    "name": str(parsed_address(address)),
-                    "uid": self._uid(),
-                    "creationTimestamp": timestamp(self._now()),
-                    "labels": {
-                        "ipaddress.kubernetes.io/ip-family": family,
-                        "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
-                    },
-                },
-                "spec": {"parentRef": parent},
-            }
-        )
+        return Ranges(list(found.values()), living)
 
     async def _node_ports(self, service: Object, former: Object, plan: Plan) -> None:
         spec = service["spec"]
@@ -214,11 +196,11 @@ class ServiceAllocator:
         if needs_health_check(spec) and not spec.get("healthCheckNodePort"):
             spec["healthCheckNodePort"] = await self._draw_port(taken)
         for number in sorted(families.held_ports(spec) - families.held_ports(former)):
-            plan.take(node_port_key(number), self._holder(service))
+            plan.take(node_port_key(number), claim(holder_of(service["metadata"])))
 
     async def _claim_port(self, path: str, number: int) -> list[FieldError]:
-        if number not in self._ports:
-            valid = f"{self._ports.first}-{self._ports.last}"
+        if number not in self.ports:
+            valid = f"{self.ports.first}-{self.ports.last}"
             why = f"provided port is not in the valid range. The range of valid ports is {valid}"
         elif await self._store.get(node_port_key(number)):
             why = "provided port is already allocated"
@@ -240,40 +222,36 @@ class ServiceAllocator:
 
     async def _draw_port(self, taken: set[int]) -> int:
         """Any free number, added to `taken`. Raises 500 when there is none, as users know it."""
-        for number in probes(self._ports, self._random):
+        for number in probes(self.ports, self._random):
             if number not in taken and not await self._store.get(node_port_key(number)):
                 taken.add(number)
                 return number
         page = await self._store.range(NODE_PORTS)
         held = {int(entry.key.removeprefix(NODE_PORTS)) for entry in page.entries}
         try:
-            number = first_free(self._ports, held | taken, self._random)
+            number = first_free(self.ports, held | taken, self._random)
         except Full:
             raise status.internal("failed to allocate a nodePort: range is full") from None
         taken.add(number)
         return number
 
-    def _holder(self, service: Object) -> bytes:
-        metadata = service["metadata"]
-        return msgspec.json.encode(
-            {"namespace": metadata["namespace"], "name": metadata["name"], "uid": metadata["uid"]}
-        )
-
     async def _release(self, service: Object, spec: Object, former: Object, plan: Plan) -> None:
         """Free what the Service no longer has, if it is (still) the one that holds it."""
+        holder = holder_of(service["metadata"])
         for address in set(families.addresses(former)) - set(families.addresses(spec)):
-            key = _address_key(address)
+            key = address_key(address)
             entry = await self._store.get(key)
             if entry and _is_parent(msgspec.json.decode(entry.value), service["metadata"]):
                 plan.checks.append(Check(key, entry.modified))
                 plan.changes.append(Delete(key))
+            await self._drop(address_claim_key(str(parsed_address(address))), holder, plan)
         for number in sorted(families.held_ports(former) - families.held_ports(spec)):
-            plan.changes.append(Delete(node_port_key(number)))
+            await self._drop(node_port_key(number), holder, plan)
 
-
-def _address_key(address: str) -> str:
-    """The key of an address' IPAddress, whose name is the canonical form."""
-    return key_of(IP_ADDRESS, "", str(parsed_address(address)))
+    async def _drop(self, key: str, holder: Holder, plan: Plan) -> None:
+        entry = await self._store.get(key)
+        if entry and read_claim(entry.value) == holder:
+            plan.changes.append(Delete(key))
 
 
 def _is_parent(address: Object, metadata: Object) -> bool:

@@ -1,0 +1,73 @@
+"""What the cluster's numbers look like in the store while a Service holds them. Pure.
+
+An address is held twice over: by its IPAddress, which users see (KEP-1880) and may delete, and by a claim beside the
+objects, which nobody else touches. A node port has a claim alone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from fairway.api.allocate import family_of, parsed_address
+from fairway.api.keys import key_of
+from fairway.api.metadata import timestamp
+from fairway.objects import codec
+from fairway.objects.kinds import IP_ADDRESS
+
+MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
+FAMILY = "ipaddress.kubernetes.io/ip-family"
+ALLOCATOR = "ipallocator.k8s.io"
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """The Service that a claim is for."""
+
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+def holder_of(metadata: dict[str, Any]) -> Holder:
+    """The holder that a Service's metadata tells of."""
+    return Holder(metadata["namespace"], metadata["name"], metadata["uid"])
+
+
+def claim(holder: Holder) -> bytes:
+    """The value of a claim."""
+    return msgspec.json.encode(holder)
+
+
+def read_claim(value: bytes) -> Holder:
+    """Who holds a claim."""
+    return msgspec.json.decode(value, type=Holder)
+
+
+def address_key(address: str) -> str:
+    """The key of an address' IPAddress, whose name is the canonical form."""
+    return key_of(IP_ADDRESS, "", str(parsed_address(address)))
+
+
+def labels_of(address: str) -> dict[str, str]:
+    """The labels of an IPAddress that the allocator made."""
+    return {FAMILY: family_of(address), MANAGED_BY: ALLOCATOR}
+
+
+def ip_address(holder: Holder, address: str, uid: str, now: datetime) -> bytes:
+    """The IPAddress that says whose the address is."""
+    parent = {"group": "", "resource": "services", "namespace": holder.namespace, "name": holder.name}
+    return codec.encode(
+        {
+            "kind": IP_ADDRESS.name,
+            "apiVersion": IP_ADDRESS.api_version,
+            "metadata": {
+                "name": str(parsed_address(address)),
+                "uid": uid,
+                "creationTimestamp": timestamp(now),
+                "labels": labels_of(address),
+            },
+            "spec": {"parentRef": parent},
+        }
+    )
