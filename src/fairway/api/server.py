@@ -1,4 +1,4 @@
-"""The API server as one object: configuration in, an ASGI application out. It opens nothing; `api.http` serves it."""
+"""The API server as one object: configuration in, an application out. It opens nothing; `api.http` serves it."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ class ApiConfig:
 
 
 class Api:
-    """An API server on a store. `app` is the ASGI application, `handlers` the same without HTTP. `nodes` asks node
-    agents, and is closed with the server; without one, agents are asked over HTTPS and must have certificates this
-    machine trusts."""
+    """An API server on a store. `app` is what is served, `handlers` the same without HTTP. `nodes` asks node agents,
+    and is closed with the server; without one, agents are asked over HTTPS and must have certificates this machine
+    trusts."""
 
     def __init__(self, store: Store, config: ApiConfig, nodes: NodeClient | None = None) -> None:
         self._store = store

@@ -21,7 +21,7 @@ T = TypeVar("T")
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 IDLE_SECONDS = 4.0
-"""An idle connection older than this is not used again: servers close theirs after 5 s (uvicorn) or more, and a
+"""An idle connection older than this is not used again: servers close theirs after 5 s or more, and a
 write that meets the close would leave its fate unknown."""
 AT_ONCE = 32
 """Requests in flight per client; watches do not count."""

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.api.app import LARGE, PIECE, _joined
+from fairway.api.heads import LARGE, PIECE, joined
 
 SIZES = st.sampled_from([0, 1, 100, LARGE - 1, LARGE, PIECE, PIECE + 1])
 
@@ -11,7 +11,7 @@ SIZES = st.sampled_from([0, 1, 100, LARGE - 1, LARGE, PIECE, PIECE + 1])
 @given(st.lists(SIZES, max_size=8))
 def test_joining_changes_no_byte_and_leaves_no_crumbs(sizes: list[int]) -> None:
     pieces = [bytes([number]) * size for number, size in enumerate(sizes)]
-    joined = _joined(pieces)
-    assert b"".join(joined) == b"".join(pieces)
-    assert len(joined) <= 1 + 2 * sum(size >= LARGE for size in sizes) + sum(sizes) // PIECE
-    assert joined, "an answer has at least one body message"
+    found = joined(pieces)
+    assert b"".join(found) == b"".join(pieces)
+    assert len(found) <= 1 + 2 * sum(size >= LARGE for size in sizes) + sum(sizes) // PIECE
+    assert found, "an answer has at least one body message"
