@@ -7,11 +7,11 @@ is stale follows from Desired and the flow alone, so a restart forgets nothing.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable
 
-from fairway.desired.model import Claim, Desired, Endpoint, NodeFacts, Policy, ServicePort, claims
-from fairway.kernel.base import Flow
+from fairway.dataplane.base import Pending, Update
+from fairway.desired.model import Claim, Endpoint, NodeFacts, Policy, PortKey, ServicePort, Settings, claims
+from fairway.kernel.base import Conntrack, Flow
 from fairway.packet import Family, Protocol
 
 PROTOCOLS = (Protocol.UDP, Protocol.SCTP)
@@ -24,48 +24,132 @@ Place = tuple[str, int]
 
 
 class Expectation:
-    """What flows to Service addresses may look like. `gone` are destinations that Services have ceased to claim."""
+    """What flows to Service addresses may look like, kept port by port. Ports of other protocols must stay out."""
 
-    def __init__(self, desired: Desired, gone: Collection[Claim] = ()) -> None:
-        self._places: defaultdict[Claim, set[Place]] = defaultdict(set)
-        self._gone = frozenset(gone)
-        self._own = {family: _own_addresses(desired.node(family)) for family in Family}
-        for port in desired.ports:
-            if port.protocol in PROTOCOLS:
-                for claim in claims(port):
-                    self._places[claim] |= {(e.address, e.port) for e in _endpoints(port, claim)}
+    def __init__(self) -> None:
+        self._ports: dict[PortKey, ServicePort] = {}
+        self._claimants: dict[Claim, dict[PortKey, ServicePort]] = {}
+        self._own: dict[Family, frozenset[str]] = {}
 
-    def stale(self, flow: Flow) -> bool:
+    @property
+    def keys(self) -> Collection[PortKey]:
+        return self._ports.keys()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is claimed."""
+        return not self._claimants
+
+    def settle(self, settings: Settings) -> bool:
+        """Learn the node's own addresses, at which node ports are served; whether they are others than before."""
+        before = self._own
+        self._own = {family: _own_addresses(settings.node(family)) for family in Family}
+        return self._own != before
+
+    def put(self, key: PortKey, port: ServicePort | None) -> bool:
+        """The port is this now (None: there is none); whether that is another than before."""
+        before = self._ports.pop(key, None)
+        if port is not None:
+            self._ports[key] = port
+        if before == port:
+            return False
+        if before is not None:
+            self._unclaim(key, before)
+        if port is not None:
+            for claim in claims(port):
+                self._claimants.setdefault(claim, {})[key] = port
+        return True
+
+    def claimed(self, key: PortKey) -> frozenset[Claim]:
+        """The destinations that the port answers for."""
+        port = self._ports.get(key)
+        return frozenset(claims(port)) if port else frozenset()
+
+    def stale(self, flow: Flow, gone: Collection[Claim] = ()) -> bool:
         """Whether the flow must go: it is translated to a place that does not serve its destination (any more), or it
-        went untranslated to a destination that is served now."""
+        went untranslated to a destination that is served now. `gone` are destinations that Services have ceased to
+        claim; without that knowledge a translation of an unclaimed destination is a stranger's."""
         protocol = _BY_NUMBER.get(flow.protocol)
         if protocol is None:
             return False
         translated = (flow.reply_source, flow.reply_source_port) != (flow.destination, flow.destination_port)
-        places = self._claimed(flow, protocol)
-        if places is not None:
-            return bool(places) if not translated else (flow.reply_source, flow.reply_source_port) not in places
-        return translated and self._lost(flow, protocol)
+        destinations = self._destinations(flow, protocol)
+        claim = next((claim for claim in destinations if claim in self._claimants), None)
+        if claim is None:
+            return translated and any(claim in gone for claim in destinations)
+        places = self._places(claim)
+        return bool(places) if not translated else (flow.reply_source, flow.reply_source_port) not in places
 
-    def _claimed(self, flow: Flow, protocol: Protocol) -> set[Place] | None:
-        """Where the flow's destination leads; None when no Service claims it."""
+    def _unclaim(self, key: PortKey, port: ServicePort) -> None:
+        for claim in claims(port):
+            claimants = self._claimants.get(claim, {})
+            claimants.pop(key, None)
+            if not claimants:
+                self._claimants.pop(claim, None)
+
+    def _destinations(self, flow: Flow, protocol: Protocol) -> tuple[Claim, ...]:
+        """The claims that may stand for the flow's destination, the one that counts first."""
         exact = Claim(flow.family, protocol, flow.destination, flow.destination_port)
-        if exact in self._places:
-            return self._places[exact]
-        if flow.destination in self._own[flow.family]:
-            return self._places.get(exact._replace(address=""))
-        return None
+        own = flow.destination in self._own.get(flow.family, ())
+        return (exact, exact._replace(address="")) if own else (exact,)
 
-    def _lost(self, flow: Flow, protocol: Protocol) -> bool:
-        exact = Claim(flow.family, protocol, flow.destination, flow.destination_port)
-        own = flow.destination in self._own[flow.family]
-        return exact in self._gone or (own and exact._replace(address="") in self._gone)
+    def _places(self, claim: Claim) -> set[Place]:
+        """Where a claimed destination leads; two Services at one address share their endpoints."""
+        ports = self._claimants[claim].values()
+        return {(e.address, e.port) for port in ports for e in _endpoints(port, claim)}
 
 
-def stale(desired: Desired, flows: Iterable[Flow], gone: Collection[Claim] = ()) -> list[Flow]:
-    """The flows to delete. `gone` are the claims of the state before that `desired` no longer makes."""
-    expectation = Expectation(desired, gone)
-    return [flow for flow in flows if expectation.stale(flow)]
+class Sweeper:
+    """Deletes the connections that changes leave behind, at the cost of what changed: the table is read only when a
+    port whose flows outlive a change has changed, or the node's addresses have.
+
+    For either dialect, which calls `inherit` when it takes over rules and `sweep` after it has applied an update.
+    """
+
+    def __init__(self, conntrack: Conntrack) -> None:
+        self._conntrack = conntrack
+        self._expectation = Expectation()
+        self._gone: set[Claim] = set()
+        self._due: set[tuple[Family, Protocol]] = set()
+
+    def inherit(self, claimed: Iterable[Claim]) -> None:
+        """Destinations that the rules found in the kernel claim: whichever of them nobody claims after the next
+        update belonged to a Service that was deleted while no proxy ran."""
+        self._gone.update(claim for claim in claimed if claim.protocol in PROTOCOLS)
+
+    def sweep(self, update: Update, pending: Pending, families: Collection[Family]) -> int:
+        """Bring the flows of `families` in line with an update whose `pending` keys (all of those since the last
+        sweep that went well) are in the kernel now; call it before `pending.done()`. Returns how many connections
+        went. Raises KernelError; the next sweep then makes up for it."""
+        keys = {*update.ports, *self._expectation.keys} if pending.everything else pending.keys
+        for key in keys:
+            self._learn(key, update.ports.get(key))
+        if self._expectation.settle(update.settings) or pending.everything:
+            self._due = {(family, protocol) for family in Family for protocol in PROTOCOLS}
+        deleted = 0
+        if self._due and (self._gone or not self._expectation.empty):
+            deleted = self._conntrack.delete(self._stale(families))
+        self._gone.clear()
+        self._due.clear()
+        return deleted
+
+    def _learn(self, key: PortKey, port: ServicePort | None) -> None:
+        _, protocol, family = key
+        if protocol not in PROTOCOLS:
+            return
+        before = self._expectation.claimed(key)
+        if self._expectation.put(key, port):
+            self._due.add((family, protocol))
+            self._gone |= before - self._expectation.claimed(key)
+
+    def _stale(self, families: Collection[Family]) -> list[Flow]:
+        return [
+            flow
+            for family, protocol in sorted(self._due)
+            if family in families
+            for flow in self._conntrack.flows(family, protocol.number)
+            if self._expectation.stale(flow, self._gone)
+        ]
 
 
 def _endpoints(port: ServicePort, claim: Claim) -> tuple[Endpoint, ...]:
@@ -80,8 +164,3 @@ def _endpoints(port: ServicePort, claim: Claim) -> tuple[Endpoint, ...]:
 
 def _own_addresses(facts: NodeFacts) -> frozenset[str]:
     return frozenset((*facts.addresses, "127.0.0.1")) if facts.localhost_node_ports else frozenset(facts.addresses)
-
-
-def lasting_claims(desired: Desired) -> frozenset[Claim]:
-    """The destinations of protocols whose flows outlive a change."""
-    return frozenset(claim for port in desired.ports if port.protocol in PROTOCOLS for claim in claims(port))

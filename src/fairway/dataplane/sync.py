@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from fairway.dataplane.adopt import Held, adopt
 from fairway.dataplane.apply import plan, settled
-from fairway.dataplane.base import Report
+from fairway.dataplane.base import Pending, Report, Update
 from fairway.dataplane.claims import claimed
-from fairway.dataplane.conntrack import PROTOCOLS, lasting_claims, stale
+from fairway.dataplane.conntrack import PROTOCOLS, Sweeper
 from fairway.dataplane.iptables import ACCOUNTS, PortRules, Tables, assemble, render_port
 from fairway.dataplane.iptables_base import CANARY, JUMPS
-from fairway.desired.model import Claim, Desired, NodeFacts, PortName, ServicePort
+from fairway.desired.model import Desired, NodeFacts, PortName, ServicePort
 from fairway.kernel.base import Conntrack, KernelError, Netfilter, Refused
 from fairway.packet import Family, Protocol
 from fairway.ruleset.iptables import parse
@@ -30,11 +30,10 @@ class RuleSync:
     def __init__(self, netfilter: Netfilter, conntrack: Conntrack) -> None:
         self.unavailable: dict[Family, str] = {}
         self._netfilter = netfilter
-        self._conntrack = conntrack
+        self._sweeper = Sweeper(conntrack)
         self._renderers = {family: _Renderer(family) for family in Family}
         self._held: dict[Family, Held] = {}
         self._accounts: tuple[str, ...] | None = None
-        self._claims: frozenset[Claim] = frozenset()
         self._swept: tuple[object, ...] | None = None
 
     def sync(self, desired: Desired) -> Report:
@@ -97,8 +96,7 @@ class RuleSync:
                 raise
             self.unavailable[family] = str(error)
             return None
-        lasting = (claim for claim in claimed(held, family) if claim.protocol in PROTOCOLS)
-        self._claims = self._claims.union(lasting)
+        self._sweeper.inherit(claimed(held, family))
         return held
 
     def _read(self, family: Family) -> Held:
@@ -117,18 +115,7 @@ class RuleSync:
         lasting = (*(port for port in desired.ports if port.protocol in PROTOCOLS), *desired.facts.values())
         if lasting == self._swept:
             return 0
-        kept = lasting_claims(desired)
-        gone = self._claims - kept
-        deleted = 0
-        if kept or gone:
-            flows = [
-                flow
-                for family in self._families()
-                for protocol in PROTOCOLS
-                for flow in self._conntrack.flows(family, protocol.number)
-            ]
-            deleted = self._conntrack.delete(stale(desired, flows, gone))
-        self._claims = kept
+        deleted = self._sweeper.sweep(Update.of(desired), Pending(), self._families())
         self._swept = lasting
         return deleted
 
