@@ -25,7 +25,9 @@ NAMES = sorted(path.stem for path in FOLDER.glob("[0-9]*.json"))
 FAMILIES = {Family.IPV4: "ipv4", Family.IPV6: "ipv6"}
 UNORDERED = ("KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES", "KUBE-PROXY-FIREWALL")
 
-_KUBERNETES = {
+KUBERNETES = {
+    "kind": "Service",
+    "apiVersion": "v1",
     "metadata": {"name": "kubernetes", "namespace": "default"},
     "spec": {
         "clusterIP": "10.96.0.1",
@@ -50,7 +52,7 @@ class Case:
 
     @property
     def desired(self) -> Desired:
-        services = [_KUBERNETES, *(o for o in self.objects if o["kind"] == "Service")]
+        services = [KUBERNETES, *(o for o in self.objects if o["kind"] == "Service")]
         slices = [o for o in self.objects if o["kind"] == "EndpointSlice"]
         return build(
             [view.service(json.dumps(o).encode()) for o in services],

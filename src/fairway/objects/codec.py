@@ -61,21 +61,28 @@ def parse(body: bytes, content_type: str = "application/json") -> Any:
     raise UnsupportedMedia(f"content type {content_type!r} is not supported; send JSON or YAML")
 
 
-def decode_all(text: bytes) -> list[dict[str, Any]]:
-    """The objects of a manifest: several YAML documents or one JSON value, the items of a `List` in place of it.
+def decode_all(text: bytes, limit: int = MAX_BYTES) -> list[dict[str, Any]]:
+    """The objects of a manifest of at most `limit` bytes: several YAML documents or one JSON value, the items of a
+    `List` in place of it. Items of a typed list (`ServiceList`), which an API server sends without their kind, get it.
     Raises as decode does."""
     from fairway.objects.documents import parse_documents
 
-    if len(text) > MAX_BYTES:
-        raise TooLarge(f"is {len(text)} bytes long; at most {MAX_BYTES} are read")
+    if len(text) > limit:
+        raise TooLarge(f"is {len(text)} bytes long; at most {limit} are read")
     found: list[dict[str, Any]] = []
-    # JSON may be indented by tabs, which YAML refuses.
-    values = [_parse_json(text)] if text.lstrip()[:1] == b"{" else parse_documents(_text(text), MAX_DEPTH)
+    # JSON may be indented by tabs, which YAML refuses; no line of one JSON value begins with dashes.
+    one = text.lstrip()[:1] == b"{" and b"\n---" not in text
+    values = [_parse_json(text)] if one else parse_documents(_text(text), MAX_DEPTH)
     for value in values:
         if not isinstance(value, dict):
             raise Malformed(f"a document must hold an object, not {_noun(value)}")
-        items = value.get("items") if str(value.get("kind", "")).endswith("List") else None
-        found.extend(items if isinstance(items, list) else [value])
+        kind = str(value.get("kind", ""))
+        items = value.get("items") if kind.endswith("List") else None
+        if not isinstance(items, list):
+            found.append(value)
+            continue
+        implied = {"kind": kind.removesuffix("List"), "apiVersion": value.get("apiVersion")} if kind != "List" else {}
+        found.extend({**implied, **item} if isinstance(item, dict) else item for item in items)
     return found
 
 

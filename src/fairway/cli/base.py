@@ -1,0 +1,48 @@
+"""What all commands share: errors in one line, options, the check for root."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+LAB_OPTION = click.option(
+    "--lab", default="lab", envvar="FAIRWAY_LAB", show_default=True, metavar="NAME", help="Which lab ($FAIRWAY_LAB)."
+)
+OUTPUT_OPTION = click.option(
+    "--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the answer."
+)
+EXIT_NOT_DELIVERED = 3
+
+
+class Cli(click.Group):
+    """Turns the errors that say who is at fault into one line and exit code 1."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if os.environ.get("FAIRWAY_DEBUG"):
+                raise
+            fail(str(error) or type(error).__name__)
+
+
+def fail(message: str) -> NoReturn:
+    """End with exit code 1 and one line that says why."""
+    click.echo(click.style("fairway: ", fg="red", bold=True) + message, err=True)
+    sys.exit(1)
+
+
+def warn(message: str) -> None:
+    """One line beside the answer."""
+    click.echo(click.style("fairway: ", fg="yellow", bold=True) + message, err=True)
+
+
+def need_root() -> None:
+    """End unless run as root."""
+    if os.geteuid() != 0:
+        fail("the lab makes network namespaces and loads rules into them, which needs root: run it as root (sudo)")

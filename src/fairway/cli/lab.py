@@ -1,0 +1,128 @@
+"""Commands of the lab: bring it up and down, look at it, break it, run programs inside."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from fairway.cli.base import LAB_OPTION, OUTPUT_OPTION, fail, need_root
+
+
+@click.command()
+@click.option("--nodes", default=3, show_default=True, help="How many nodes.")
+@click.option("--api-port", default=0, help="Loopback port of the API server (0: any free one).")
+@click.option(
+    "--store",
+    default="sqlite",
+    show_default=True,
+    metavar="STORE",
+    help="Where the cluster is kept: sqlite (gone with the lab), or etcd://HOST:PORT[,HOST:PORT...] (found again).",
+)
+@LAB_OPTION
+def up(lab: str, nodes: int, api_port: int, store: str) -> None:
+    """Bring up a lab: API server, controllers, nodes with proxy and overlay, cluster DNS, an outside client."""
+    need_root()
+    from fairway.assemble import cluster, stores
+    from fairway.lab.state import StateDir
+    from fairway.lab.topology import plan
+
+    state = StateDir.named(lab)
+    choice = stores.parse(store, state.database)
+    if not choice.endpoints and choice.file != state.database:
+        fail(f"--store {store}: a lab is kept in sqlite or etcd://HOST:PORT[,HOST:PORT...]")
+    seconds = cluster.up(replace(plan(lab, nodes, api_port), etcd=choice.endpoints), state, _tell)
+    click.echo(click.style(f"lab {lab!r} is up ({seconds:.2f} s)", bold=True) + ". Now:\n")
+    click.echo(f"  export KUBECONFIG={state.kubeconfig}")
+    click.echo("  kubectl get nodes -o wide")
+
+
+@click.command()
+@LAB_OPTION
+def down(lab: str) -> None:
+    """End a lab and remove everything it made."""
+    need_root()
+    from fairway.assemble import cluster
+    from fairway.lab.state import StateDir
+
+    cluster.down(StateDir.named(lab))
+    click.echo(f"lab {lab!r} is gone")
+
+
+@click.command()
+@LAB_OPTION
+@OUTPUT_OPTION
+def status(lab: str, output: str) -> None:
+    """The lab's processes: pid, state, restarts."""
+    need_root()
+    from fairway.lab import supervise
+    from fairway.lab.state import StateDir
+
+    state = StateDir.named(lab)
+    topology = state.topology()
+    answer = supervise.request(state, "status")
+    if output == "json":
+        return click.echo(json.dumps({**answer, "kubeconfig": str(state.kubeconfig)}, indent=2))
+    click.echo(f"lab {topology.name}: {len(topology.nodes)} nodes, supervisor pid {answer['supervisor']}")
+    for name, unit in answer["units"].items():
+        click.echo(f"  {name:<20} {unit['state']:<8} pid {unit['pid'] or '-':<8} restarts {unit['restarts']}")
+    return None
+
+
+@click.command("kill-node")
+@click.argument("node")
+@LAB_OPTION
+def kill_node(node: str, lab: str) -> None:
+    """Power a node off: its processes and pods die at once, its cable is out."""
+    _order(lab, "kill-node", node=node)
+    click.echo(f"{node} is off")
+
+
+@click.command("start-node")
+@click.argument("node")
+@LAB_OPTION
+def start_node(node: str, lab: str) -> None:
+    """Power a node on again."""
+    _order(lab, "start-node", node=node)
+    click.echo(f"{node} is on")
+
+
+def _order(lab: str, order: str, **arguments: Any) -> None:
+    need_root()
+    from fairway.lab import supervise
+    from fairway.lab.state import StateDir
+
+    state = StateDir.named(lab)
+    state.topology()
+    answer = supervise.request(state, order, **arguments)
+    if "error" in answer:
+        fail(str(answer["error"]))
+
+
+@click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@LAB_OPTION
+@click.option("--namespace", "-n", default="default", show_default=True, help="The pod's namespace.")
+@click.option("--container", "-c", default="", help="Which container's environment (default: the first).")
+@click.argument("target")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(lab: str, namespace: str, container: str, target: str, command: tuple[str, ...]) -> None:
+    """Run COMMAND inside TARGET: a pod's name, a node's name, `client` (outside) or `control`.
+
+    \b
+    fairway exec httpd-5d8f7c9b6-abcde -- curl -s http://httpd-svc:8080/
+    fairway exec node-a -- iptables-save -t nat
+    fairway exec client -- curl -s http://10.0.0.11:30000/
+    """
+    need_root()
+    from fairway.assemble import inside
+    from fairway.lab.state import StateDir
+
+    words = list(command[1:] if command[0] == "--" else command)
+    sys.exit(inside.run(StateDir.named(lab), target, words, namespace=namespace, container=container))
+
+
+def _tell(text: str, seconds: float) -> None:
+    click.echo(f"  {click.style('✓', fg='green')} {text:<58} {seconds:6.2f} s")

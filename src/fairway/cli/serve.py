@@ -1,0 +1,51 @@
+"""Commands that serve: the API, cluster DNS."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option(
+    "--kubeconfig", default="", metavar="FILE", help="Default: in a pod its service account; else as kubectl."
+)
+@click.option("--domain", default="cluster.local", show_default=True, help="The cluster's zone.")
+@click.option("--listen", "addresses", multiple=True, default=["0.0.0.0:53"], show_default=True, metavar="ADDRESS:PORT")
+@click.option("--reverse", multiple=True, metavar="CIDR", help="Ranges whose reverse names are ours (Services, pods).")
+@click.option("--ttl", default=5, show_default=True, help="Seconds that answers may be kept.")
+def dns(kubeconfig: str, domain: str, addresses: tuple[str, ...], reverse: tuple[str, ...], ttl: int) -> None:
+    """Serve cluster DNS for the Services of an API server."""
+    from fairway.assemble import naming
+
+    naming.dns(kubeconfig, domain=domain, addresses=addresses, reverse=reverse, ttl=ttl)
+
+
+@click.command()
+@click.option(
+    "--store",
+    default="sqlite",
+    show_default=True,
+    metavar="STORE",
+    help="sqlite[:FILE], memory, or etcd://HOST:PORT[,HOST:PORT...], which several servers may share.",
+)
+@click.option("--listen", default="127.0.0.1:6443", show_default=True, metavar="ADDRESS:PORT")
+@click.option("--service-cluster-ip-range", default="10.96.0.0/12", show_default=True, metavar="CIDR[,CIDR]")
+@click.option("--service-node-port-range", default="30000-32767", show_default=True, metavar="FIRST-LAST")
+@click.option("--advertise-address", default="", metavar="ADDRESS", help="Default: the one listened on.")
+@click.option("--cert-dir", default="", metavar="DIR", help="Where it keeps what it makes (root: /var/lib/fairway).")
+@click.option("--tls-cert-file", default="", metavar="FILE", help="Default: one made at the first start.")
+@click.option("--tls-private-key-file", default="", metavar="FILE")
+@click.option("--client-ca-file", default="", metavar="FILE", help="Whose client certificates are believed.")
+@click.option("--token-auth-file", default="", metavar="FILE", help='Lines of token,user,uid,"group,group".')
+@click.option("--etcd-prefix", default="/fairway", show_default=True, help="Put before every key in etcd.")
+@click.option("--etcd-cafile", default="", metavar="FILE", help="Speak TLS with etcd, and believe this authority.")
+@click.option("--etcd-certfile", default="", metavar="FILE")
+@click.option("--etcd-keyfile", default="", metavar="FILE")
+def api(**words: str) -> None:
+    """Serve the Kubernetes API by itself, on loopback unless told otherwise.
+
+    At its first start it makes an authority, a server's certificate and an administrator's kubeconfig.
+    """
+    from fairway.assemble import apiserver
+
+    apiserver.api(apiserver.Options(**words), click.echo)
