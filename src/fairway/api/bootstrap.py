@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from fairway.api import roles, status
+from fairway.api import peers, render, roles, status
 from fairway.api.allocate import address_range
+from fairway.api.peers import NAME, Peer
 from fairway.api.requests import Target
 from fairway.api.writes import Draft, Writer
 from fairway.objects.kinds import (
@@ -22,19 +24,17 @@ from fairway.objects.kinds import (
     SERVICE_CIDR,
     Kind,
 )
+from fairway.store.base import Conflict
 
 Object = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-NAME = "kubernetes"
 
 
-async def bootstrap(
-    writer: Writer, cidrs: tuple[str, ...], advertise_address: str, advertise_port: int, now: str
-) -> None:
-    """Create what is missing, and point the `kubernetes` endpoints where this server is. Safe to run at every start."""
+async def bootstrap(writer: Writer, cidrs: tuple[str, ...], advertise_address: str, now: str) -> None:
+    """Create what is missing. Safe to run at every start."""
     for namespace in NAMESPACES:
         await _ensure(writer, NAMESPACE, "", {"metadata": {"name": namespace}})
     await _ensure(writer, SERVICE_CIDR, "", {"metadata": {"name": NAME}, "spec": {"cidrs": list(cidrs)}})
@@ -42,24 +42,30 @@ async def bootstrap(
     await _roles(writer)
     if ip_address(advertise_address).is_loopback:
         _log.warning("pods cannot reach this server at %s: kubernetes.default gets no endpoints", advertise_address)
-    await publish(writer, cidrs, advertise_address, advertise_port, _replace)
 
 
-async def publish(
-    writer: Writer,
-    cidrs: tuple[str, ...],
-    advertise_address: str,
-    advertise_port: int,
-    correct: Callable[[Object], Callable[[Object], Draft]] | None = None,
-) -> None:
-    """Create what is missing of the Service that leads to the API and its endpoints. What is there stays as it is, as
-    another server may have written it, unless `correct` says how to make it what is wanted."""
-    await _ensure(writer, SERVICE, "default", _service(cidrs, advertise_port))
-    if ip_address(advertise_address).is_loopback:
-        return  # endpoints may not be loopback addresses: a pod would reach itself there
-    endpoints = _endpoints(advertise_address, advertise_port)
-    for kind, obj in ((ENDPOINTS, endpoints), (ENDPOINT_SLICE, _slice(advertise_address, advertise_port))):
-        await _ensure(writer, kind, "default", obj, correct(obj) if correct else None)
+async def publish(writer: Writer, cidrs: tuple[str, ...], port: int, servers: Sequence[Peer]) -> None:
+    """Make the Service that leads to the API, if there is none, and its endpoints such that it leads to the `servers`.
+    Without any, endpoints stay as they are: one that cannot be reached is no worse than none."""
+    await _ensure(writer, SERVICE, "default", _service(cidrs, port))
+    if not servers:
+        return
+    wanted = peers.endpoints(servers)
+    await _ensure(writer, ENDPOINTS, "default", wanted, _replace(wanted))
+    slices = peers.slices(servers)
+    for each in slices:
+        await _ensure(writer, ENDPOINT_SLICE, "default", each, _replace(each))
+    await _remove_slices(writer, {each["metadata"]["name"] for each in slices})
+
+
+async def _remove_slices(writer: Writer, kept: set[str]) -> None:
+    """The slices that were written here when there were servers of other ports."""
+    for entry in await writer.stored(ENDPOINT_SLICE, "default"):
+        obj = render.load(entry.value, entry.modified)
+        mine = (obj["metadata"].get("labels") or {}).get(peers.MANAGED_BY) == peers.MANAGER
+        if mine and obj["metadata"]["name"] not in kept:
+            with contextlib.suppress(Conflict):
+                await writer.remove(Target(ENDPOINT_SLICE, ENDPOINT_SLICE.api_version, "default"), entry)
 
 
 async def _ensure(
@@ -118,21 +124,4 @@ def _service(cidrs: tuple[str, ...], port: int) -> Object:
             "ipFamilyPolicy": "SingleStack",
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
         },
-    }
-
-
-def _endpoints(address: str, port: int) -> Object:
-    return {
-        # Mirroring would make a second slice beside the one that is written here.
-        "metadata": {"name": NAME, "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
-    }
-
-
-def _slice(address: str, port: int) -> Object:
-    return {
-        "metadata": {"name": NAME, "labels": {"kubernetes.io/service-name": NAME}},
-        "addressType": "IPv6" if ":" in address else "IPv4",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     }

@@ -7,6 +7,8 @@ from fairway.objects.kinds import Kind
 # Beside the objects, under a prefix that no kind has: who holds which node port and which address.
 NODE_PORTS = "/allocations/nodeports/"
 ADDRESSES = "/allocations/addresses/"
+# Which API servers there are.
+API_SERVERS = "/apiservers/"
 # What service accounts' tokens are signed with.
 SIGNING_KEY = "/keys/service-accounts"
 
@@ -30,3 +32,8 @@ def node_port_key(port: int) -> str:
 def address_claim_key(address: str) -> str:
     """The key that exists while a Service holds the address (in canonical form)."""
     return f"{ADDRESSES}{address}"
+
+
+def api_server_key(where: str) -> str:
+    """The key that exists while an API server is there, at `host:port`."""
+    return f"{API_SERVERS}{where}"

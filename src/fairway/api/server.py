@@ -17,14 +17,16 @@ import msgspec
 from fairway.api import audit, expiry, status
 from fairway.api.answers import Answer, Stream, Tunnel, json_answer
 from fairway.api.app import App
+from fairway.api.attendance import Attendance
 from fairway.api.auth import authenticate, impersonate, known
 from fairway.api.authority import Authority
-from fairway.api.bootstrap import bootstrap, publish
+from fairway.api.bootstrap import bootstrap
 from fairway.api.handlers import Handlers, failed
 from fairway.api.metadata import timestamp
 from fairway.api.nodes import HttpNodeClient
 from fairway.api.passing import Passer
 from fairway.api.paths import Paths
+from fairway.api.peers import Peer
 from fairway.api.repairing import Repairer
 from fairway.api.requests import Plain, Request, parse
 from fairway.api.reviews import Reviews
@@ -51,7 +53,10 @@ REPAIR_SECONDS = 180.0
 """How often all Services are held against what they hold, as kube-apiserver does."""
 
 PUBLISH_SECONDS = 10.0
-"""How often kube-apiserver looks after `default/kubernetes`, too."""
+LEASE_SECONDS = 15.0
+LEAVE_SECONDS = 1.0
+"""How often a server looks after `default/kubernetes`, and after how long of silence it is taken out of it, as of
+kube-apiserver; and how long a server that stops tries to say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class ApiConfig:
     history_seconds: float = HISTORY_SECONDS
     event_seconds: float = expiry.LIFE.total_seconds()
     publish_seconds: float = PUBLISH_SECONDS
+    lease_seconds: float = LEASE_SECONDS
     repair_seconds: float = REPAIR_SECONDS
     toleration_seconds: int = TOLERATION_SECONDS
     audit: bool = False
@@ -116,17 +122,28 @@ class Api:
         self._paths = Paths(f"{config.advertise_address}:{config.advertise_port}", lambda: self._ready)
         self.app = App(self.respond, self.connect)
         self._ready = False
+        self._attendance: Attendance | None = None
         self._chores: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Create what every cluster has; from then on the server is ready."""
         config = self._config
         now = timestamp(self._chance.now())
-        await bootstrap(
-            self.handlers.writer, config.service_cidrs, config.advertise_address, config.advertise_port, now
+        await bootstrap(self.handlers.writer, config.service_cidrs, config.advertise_address, now)
+        me = Peer(config.advertise_address, config.advertise_port)
+        clock = asyncio.get_running_loop().time
+        attendance = Attendance(
+            self._store, self.handlers.writer, config.service_cidrs, me, config.lease_seconds, clock
         )
+        await attendance.renew(config.publish_seconds)
+        self._attendance = attendance
         await self._authority.start()
-        chores = (self._compact(), self._expire(), self._stay_known(), self._repairer.run(config.repair_seconds))
+        chores = (
+            self._compact(),
+            self._expire(),
+            self._stay_known(attendance),
+            self._repairer.run(config.repair_seconds),
+        )
         self._chores = [asyncio.create_task(chore) for chore in chores]
         self._ready = True
 
@@ -136,6 +153,10 @@ class Api:
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
+        if self._attendance:
+            with contextlib.suppress(status.Failure, StoreError, TimeoutError):
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await self._attendance.leave()
         await self._authority.stop()
         await self._passer.close()
         await self._nodes.close()
@@ -225,14 +246,13 @@ class Api:
                 return json_answer(openid_configuration(config.issuer, f"https://{where}/openid/v1/jwks"))
         return None
 
-    async def _stay_known(self) -> None:
-        """See to it that the cluster can find this server again when somebody deleted the way to it."""
-        config = self._config
-        where = (config.service_cidrs, config.advertise_address, config.advertise_port)
+    async def _stay_known(self, attendance: Attendance) -> None:
+        """See to it that the cluster finds this server and every other one that is there, whatever somebody deletes."""
+        pause = self._config.publish_seconds
         while True:
-            await asyncio.sleep(config.publish_seconds)
+            await asyncio.sleep(pause)
             with contextlib.suppress(status.Failure, StoreError):
-                await publish(self.handlers.writer, *where)
+                pause = await attendance.renew(self._config.publish_seconds)
 
     async def _compact(self) -> None:
         """Forget what is older than the history that is kept, again and again. Each of several servers on one store

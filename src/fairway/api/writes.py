@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from fairway.api import accounts, incoming, managers, metadata, render, status
 from fairway.api.answers import Answer
 from fairway.api.authorship import author_of
-from fairway.api.keys import key_of
+from fairway.api.keys import key_of, prefix_of
 from fairway.api.managers import Author
 from fairway.api.requests import Request, Target
 from fairway.api.services import NOTHING, Plan, ServiceAllocator
@@ -208,6 +208,10 @@ class Writer:
             except Conflict:
                 continue
         raise _busy(target.kind, target.name)
+
+    async def stored(self, kind: Kind, namespace: str) -> tuple[Entry, ...]:
+        """The stored objects of a kind in a namespace."""
+        return (await self._store.range(prefix_of(kind, namespace))).entries
 
     async def remove(self, target: Target, entry: Entry) -> int:
         """Delete a stored object with all it holds. Raises the store's Conflict when it has changed."""
