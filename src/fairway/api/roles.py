@@ -75,6 +75,8 @@ _CONTROLLERS: tuple[Line, ...] = (
     # Garbage collection and the emptying of namespaces know no kinds: they look at and remove whatever there is.
     ("get list watch patch update delete deletecollection", "*", "*"),
     ("create", "", "configmaps endpoints events pods serviceaccounts pods/binding pods/eviction serviceaccounts/token"),
+    # What an aggregated role gathers, its controller need not hold.
+    ("escalate", RBAC, "clusterroles"),
     ("create", "apps", "replicasets"),
     ("create", "discovery.k8s.io", "endpointslices"),
     ("create", "coordination.k8s.io", "leases"),

@@ -21,6 +21,7 @@ from fairway.client.informer import as_dict
 from fairway.control import namespaces, nodes
 from fairway.control.cluster import Cluster
 from fairway.control.loops.base import Loop
+from fairway.control.loops.clusterroles import ClusterRoles
 from fairway.control.loops.deployments import Deployments
 from fairway.control.loops.endpoints import Backends, Endpoints, EndpointSlices, Mirroring
 from fairway.control.loops.garbage import Garbage
@@ -108,6 +109,7 @@ def assemble(cluster: Cluster, config: ControlConfig, kinds: Sequence[Kind]) -> 
         Namespaces(cluster, KINDS, config.root_ca),
         Garbage(cluster, kinds),
         ServiceCidrs(cluster),
+        ClusterRoles(cluster),
     ]
     ranges = config.node_ranges()
     return [*loops, Ranges(cluster, ranges)] if ranges else loops
