@@ -6,7 +6,6 @@ a killed process and, as far as fsync promises, a power cut. Reads come from mem
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
@@ -24,7 +23,6 @@ class SqliteStore:
         self._file = LogFile(Path(path))
         self._log = self._file.load()
         self._committer = Committer(self._file, self._log)
-        self._last: asyncio.Future[None] | None = None
         self._closed = False
 
     async def get(self, key: str) -> Entry | None:
@@ -37,8 +35,7 @@ class SqliteStore:
         transaction = await self._stage(checks, changes)
         if transaction is None:
             return self._log.revision
-        self._last = self._committer.submit(transaction)
-        await asyncio.shield(self._last)
+        await self._committer.submit(transaction)
         return transaction.revision
 
     def watch(self, prefix: str, after: int) -> AsyncGenerator[Sequence[Event], None]:
@@ -72,8 +69,4 @@ class SqliteStore:
             except Conflict:
                 if not self._log.pending:
                     raise
-            await self._settled()
-
-    async def _settled(self) -> None:
-        if self._last:
-            await asyncio.wait([self._last])
+            await self._committer.run(lambda: None)

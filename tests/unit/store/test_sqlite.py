@@ -191,6 +191,52 @@ def test_what_the_disk_refused_never_shows_and_takes_along_what_was_staged_on_it
     asyncio.run(story())
 
 
+class CountingFile:
+    """A file that remembers in which groups it was written."""
+
+    def __init__(self) -> None:
+        self.groups: list[int] = []
+
+    def append(self, transactions: Sequence[Transaction]) -> None:
+        self.groups.append(len(transactions))
+
+
+def test_writes_of_one_moment_share_a_sync_and_none_waits_for_ever() -> None:
+    async def story() -> None:
+        log, file = Log(), CountingFile()
+        committer = Committer(file, log)
+
+        async def write(key: str, turns: int) -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            transaction = log.stage([], [Put(key, b"")])
+            assert transaction
+            await committer.submit(transaction)
+
+        await asyncio.gather(*(write(f"/{n}", n // 4) for n in range(16)))
+        assert file.groups == [16], "four turns of the loop that add four each"
+        await asyncio.gather(*(write(f"/more-{n}", n) for n in range(40)))
+        assert len(file.groups) > 2 and sum(file.groups) == 56, "a steady stream does not hold the first back"
+        await committer.stop()
+
+    asyncio.run(story())
+
+
+def test_a_writer_that_is_cancelled_leaves_its_write_and_holds_nobody_up(tmp_path: Path) -> None:
+    async def story() -> None:
+        store = SqliteStore(tmp_path / "store.db")
+        first = asyncio.ensure_future(store.commit([], [Put("/a", b"1")]))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(Conflict):
+            await store.commit([Check("/a", 0)], [Put("/a", b"2")])
+        entry = await store.get("/a")
+        assert entry and entry.value == b"1"
+        await store.close()
+
+    asyncio.run(story())
+
+
 def test_a_conflict_is_told_only_once_what_it_is_about_is_durable(tmp_path: Path) -> None:
     async def story() -> None:
         store = SqliteStore(tmp_path / "store.db")
