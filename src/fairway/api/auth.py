@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -66,7 +67,13 @@ async def authenticate(
 
 def from_certificate(certificate: Mapping[str, Any]) -> User | None:
     """The subject's common name and organisations; None without a common name."""
-    subject = [pair for rdn in certificate.get("subject", ()) for pair in rdn]
+    return _of_subject(certificate.get("subject", ()))
+
+
+@lru_cache(1024)
+def _of_subject(names_in_order: tuple[tuple[tuple[str, str], ...], ...]) -> User | None:
+    # A client's certificate comes with each of its requests.
+    subject = [pair for rdn in names_in_order for pair in rdn]
     names = [value for field, value in subject if field == "commonName"]
     if not names:
         return None
@@ -107,6 +114,8 @@ def impersonate(user: User, headers: Mapping[str, str], allows: Callable[[User, 
     """The user that `user` wants to be taken for by the headers `Impersonate-*`, or `user` where there are none. A
     header that came several times has its values in lines. Raises 400, and 403 where `allows` does not say yes to
     every part of the new identity."""
+    if not any(map(_impersonates, headers)):
+        return user
     name = headers.get("impersonate-user", "")
     groups = tuple(filter(None, headers.get("impersonate-group", "").split("\n")))
     uid = headers.get("impersonate-uid", "")
@@ -121,6 +130,10 @@ def impersonate(user: User, headers: Mapping[str, str], allows: Callable[[User, 
             message = f'{resource} "{deed.name}" is forbidden: {sentence(user, deed)}'
             raise status.Failure(403, "Forbidden", message, {"name": deed.name, "kind": deed.resource})
     return User(name, _groups(name, groups), uid, extra)
+
+
+def _impersonates(header: str) -> bool:
+    return header.startswith("impersonate-")
 
 
 def _is_extra(header: str) -> bool:

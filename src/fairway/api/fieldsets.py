@@ -44,10 +44,15 @@ class Grain:
 LEAF = Grain("leaf")
 
 
-@cache
 def grains(type_: Type) -> Mapping[str, Grain]:
     """The grain of every field of a type."""
-    return {field.name: replace(_grain(field), step=f"f:{field.name}") for field in type_.fields.values()}
+    return _grains(type_.name)
+
+
+@cache
+def _grains(name: str) -> Mapping[str, Grain]:
+    # By name: to hash a type costs as much as to look at one of its fields.
+    return {field.name: replace(_grain(field), step=f"f:{field.name}") for field in lookup(name).fields.values()}
 
 
 def whole(type_: Type) -> Grain:
@@ -163,13 +168,26 @@ def _compare_part(step: str, grain: Grain, old: Any, new: Any, made: Fields, gon
 
 def _every(grain: Grain, value: Any, there: bool) -> Fields:
     """Every field of a value that has no counterpart on the other side, though something is `there` to hold one."""
+    if grain.kind == "map" and grain.element is LEAF:
+        return {f"f:{name}": {} for name in value}
     fields: Fields = {}
+    if grain.kind == "object" and grain.type is not None:
+        # As below without a table of the parts: each create passes here with all it says.
+        known = grains(grain.type)
+        for name, part in value.items():
+            if (inner := known.get(name)) is not None:
+                _add(fields, inner.step, inner, part, there)
+        return fields
     for step, (inner, part) in parts(grain, value).items():
-        if inner.kind == "leaf":
-            fields[step] = {}
-        elif (node := _sole(inner, part, there and inner.present)) is not None:
-            fields[step] = node
+        _add(fields, step, inner, part, there)
     return fields
+
+
+def _add(fields: Fields, step: str, inner: Grain, part: Any, there: bool) -> None:
+    if inner.kind == "leaf":
+        fields[step] = {}
+    elif (node := _sole(inner, part, there and inner.present)) is not None:
+        fields[step] = node
 
 
 def _sole(grain: Grain, value: Any, there: bool) -> Fields | None:

@@ -63,7 +63,9 @@ class Handlers:
         """Answer a request; failures are answers too. Whoever gets a Stream closes it."""
         try:
             self._authority.authorize(user, request)
-            answer = await self._dispatch(replace(request, user=user), body)
+            if request.user is not user:
+                request = replace(request, user=user)
+            answer = await self._dispatch(request, body)
             if request.target.kind.group == RBAC and request.verb not in READING:
                 await self._authority.refresh()
             return answer

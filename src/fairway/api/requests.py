@@ -146,36 +146,34 @@ class Plain:
     query: Mapping[str, str] = field(default_factory=dict)
 
 
-def parse(method: str, path: str, query: str, headers: Mapping[str, str]) -> Request | Plain:
-    """Read a request line. `path` is still percent-encoded; header names are lower case.
+def parse(method: str, path: str, query: str, headers: Mapping[str, str], user: User = LOOPBACK) -> Request | Plain:
+    """Read a request line of `user`. `path` is still percent-encoded; header names are lower case.
 
     Raises 400 for options that cannot be read, 404 for unknown resources, 405 and 406.
     """
-    if (door := _PROXY.fullmatch(path)) is not None:
-        return _handed_on(method, door, query, headers)
-    parts = [unquote(part) for part in path.strip("/").split("/")]
+    if "/proxy" in path and (door := _PROXY.fullmatch(path)) is not None:
+        return _handed_on(method, door, query, headers, user)
     values = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
     accept = headers.get("accept", "")
-    located = _locate(parts)
-    if located is None or path == EXTENSIONS:
-        return Plain(method.lower(), "/" + "/".join(parts), accept, values)
-    find = _known_target if len(path) <= REMEMBERED_LENGTH else _target
-    target = find(located[0], tuple(located[1]))
+    target = _known_target(path) if len(path) <= REMEMBERED_LENGTH else _target_of(path)
+    if target is None:
+        return Plain(method.lower(), "/" + "/".join(_parts(path)), accept, values)
     verb = _verb(method, target, values)
     subresource_forms = target.subresource in ("", "status", "scale")
     wanted = negotiate(accept) if subresource_forms else Wanted()
     content_type = headers.get("content-type", "") or "application/json"
-    return Request(verb, target, _options(values), wanted, content_type, values, headers.get("user-agent", ""))
+    agent = headers.get("user-agent", "")
+    return Request(verb, target, _options(values), wanted, content_type, values, agent, user)
 
 
-def _handed_on(method: str, door: re.Match[str], query: str, headers: Mapping[str, str]) -> Request:
+def _handed_on(method: str, door: re.Match[str], query: str, headers: Mapping[str, str], user: User) -> Request:
     """A request for a proxy: its verb is told by its method, and nothing of its query is meant for the server."""
     namespace, plural, name, path = door.groups(default="")
     verb = _ON_PROXY.get(method)
     if verb is None:
         raise status.method_not_allowed()
     target = _target("v1", ("namespaces", unquote(namespace), plural, unquote(name), "proxy"))
-    return Request(verb, target, passing=Passing(method, path, query, headers))
+    return Request(verb, target, user=user, passing=Passing(method, path, query, headers))
 
 
 def _locate(parts: list[str]) -> tuple[str, list[str]] | None:
@@ -205,7 +203,17 @@ def _target(api_version: str, rest: tuple[str, ...]) -> Target:
     return Target(kind, api_version, namespace, name, subresource)
 
 
-_known_target = lru_cache(REMEMBERED)(_target)
+def _parts(path: str) -> list[str]:
+    return [unquote(part) for part in path.strip("/").split("/")]
+
+
+def _target_of(path: str) -> Target | None:
+    """What a path is about; None for plain ones. Raises 404."""
+    located = _locate(_parts(path))
+    return None if located is None or path == EXTENSIONS else _target(located[0], tuple(located[1]))
+
+
+_known_target = lru_cache(REMEMBERED)(_target_of)
 
 
 def _verb(method: str, target: Target, values: Mapping[str, str]) -> Verb:

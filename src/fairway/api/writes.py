@@ -89,6 +89,7 @@ class Writer:
         self._chance = chance
         self._toleration_seconds = toleration_seconds
         self._judge = judge
+        self._last_open: Entry | None = None
 
     async def create(self, request: Request, body: bytes) -> Answer:
         """A new object. Raises 400, 403, 404 (namespace), 409, 422."""
@@ -291,7 +292,7 @@ class Writer:
         entry = await self._store.get(key_of(NAMESPACE, "", target.namespace))
         if entry is None:
             raise status.not_found(NAMESPACE, target.namespace)
-        if render.load(entry.value, entry.modified)["metadata"].get("deletionTimestamp"):
+        if self._last_open is not entry and _ends(entry):
             why = f"unable to create new content in namespace {target.namespace} because it is being terminated"
             cause = {
                 "reason": "NamespaceTerminating",
@@ -299,7 +300,13 @@ class Writer:
                 "field": "metadata.namespace",
             }
             raise status.forbidden(target.kind, name, why, [cause])
+        self._last_open = entry
         return [Check(entry.key, entry.modified)]
+
+
+def _ends(namespace: Entry) -> bool:
+    """Whether a namespace is being emptied."""
+    return bool(render.load(namespace.value, namespace.modified)["metadata"].get("deletionTimestamp"))
 
 
 def _said(kind: Kind, obj: Object) -> Object:

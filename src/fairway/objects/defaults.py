@@ -32,13 +32,13 @@ def default(kind: Kind, obj: Object) -> Object:
 
 def fill(type_: Type, obj: Object) -> None:
     """Fills in the schema's defaults of one object and everything in it, in place."""
-    for field in _plan(type_.name):
-        value = obj.get(field.name)
+    for name, field, target in _plan(type_.name):
+        value = obj.get(name)
         if field.has_default and (value is None or (value == "" and field.type.name == "string")):
-            value = obj[field.name] = deepcopy(field.default) if field.target or field.type.element else field.default
-        if value is not None and field.target is not None:
+            value = obj[name] = deepcopy(field.default) if target or field.type.element else field.default
+        if target is not None and value is not None:
             for inner in _objects(field.type, value):
-                fill(field.target, inner)
+                fill(target, inner)
 
 
 def _objects(shape: Shape, value: Any) -> Iterator[Object]:
@@ -50,10 +50,10 @@ def _objects(shape: Shape, value: Any) -> Iterator[Object]:
 
 
 @cache
-def _plan(type_name: str) -> tuple[Field, ...]:
-    """The fields worth a look: those with a default of their own or below."""
+def _plan(type_name: str) -> tuple[tuple[str, Field, Type | None], ...]:
+    """The fields worth a look, those with a default of their own or below: their names and what is below."""
     fields = schema.lookup(type_name).fields.values()
-    return tuple(field for field in fields if field.has_default or _defaults_below(field))
+    return tuple((field.name, field, field.target) for field in fields if field.has_default or _defaults_below(field))
 
 
 def _defaults_below(field: Field) -> bool:
