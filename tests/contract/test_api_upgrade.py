@@ -43,7 +43,7 @@ class EchoingAgent:
 
     async def connect(self, address: str, port: int, path: str, headers: Mapping[str, str]) -> Tunnel:
         self.asked.append((address, port, path, dict(headers)))
-        if "/gone/" in path:
+        if "/gone" in path:
             raise NodeError("container c does not run (now)", 400)
         if "upgrade" not in headers:
             raise NodeError("this is served to WebSocket clients", 400)
@@ -133,6 +133,14 @@ def test_bytes_flow_both_ways_until_the_client_leaves(cluster: Served) -> None:
     }, "neither credentials nor cookies are the agent's business"
 
 
+def test_a_port_forward_names_no_container(cluster: Served) -> None:
+    with connection(cluster) as handle:
+        path = "/api/v1/namespaces/default/pods/p/portforward"
+        headers = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": "portforward.k8s.io"}
+        assert ask(handle, "POST", path, headers).startswith(b"HTTP/1.1 101 ")
+    assert AGENT.asked[-1][2] == "/portForward/default/p"
+
+
 def test_a_spdy_client_gets_through_with_all_the_protocols_it_speaks(cluster: Served) -> None:
     headers = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": "v4.channel.k8s.io"}
     more = "X-Stream-Protocol-Version: v3.channel.k8s.io"
@@ -156,7 +164,7 @@ def test_a_spdy_client_gets_through_with_all_the_protocols_it_speaks(cluster: Se
         ("p/exec?command=ls&container=c", 400, "at least one of stdin, stdout and stderr must be asked for"),
         ("p/attach?stderr=1&tty=1&container=c", 400, "tty and stderr cannot both be asked for"),
         ("gone/attach?stdout=1&container=c", 400, "container c does not run (now)"),
-        ("p/portforward?ports=80", 400, "port-forward is not served"),
+        ("gone/portforward", 400, "container c does not run (now)"),
     ],
 )
 def test_a_door_that_does_not_open_says_why(cluster: Served, path: str, code: int, why: str) -> None:

@@ -1,4 +1,4 @@
-"""Into pods with real kubectl: exec, cp, attach, and every way to read logs."""
+"""Into pods with real kubectl: exec, cp, attach, port-forward, and every way to read logs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import asyncio
 import json
 import os
 import re
+import socket
 import ssl
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +25,9 @@ from fairway.client.kubeconfig import load
 from tests.contract.served import OLD_KUBECTL
 from tests.lab.cluster import Lab, until
 
+DOORS = ("REMOTE_COMMAND", "PORT_FORWARD")
 pytestmark = pytest.mark.lab
-websocket = pytest.mark.kubectl_since(31)  # older ones ask for SPDY, which the server refuses in words
+WEBSOCKET, SPDY = pytest.mark.kubectl_since(31), {f"KUBECTL_{door}_WEBSOCKETS": "false" for door in DOORS}
 
 TALKER = """
 apiVersion: v1
@@ -44,76 +50,85 @@ def pods(lab: Lab) -> Iterator[None]:
     lab.kubectl("apply", "-f", "-", text=TALKER)
     lab.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
     lab.kubectl("wait", "--for=condition=Initialized", "pod/talker", "--timeout=30s")
+    lab.kubectl("create", "deployment", "site", "--image=httpd")
+    lab.kubectl("expose", "pod/web", "--port=8080", "--target-port=80")
+    lab.kubectl("rollout", "status", "deployment/site", "--timeout=30s")
     yield
 
 
-def kubectl(lab: Lab, *words: str, text: str = "", seconds: float = 30) -> subprocess.CompletedProcess[str]:
-    """kubectl with its streams kept apart. On a busy machine one up to 1.33 may complain that the greeting came before
-    its own streams were made (kubernetes/kubernetes#131189); that line is kubectl's own and loses nothing."""
-    words = ("kubectl", *words)
-    done = subprocess.run(words, input=text, capture_output=True, text=True, env=lab.environment, timeout=seconds)
-    done.stderr = re.sub(r"^E\d{4} .*Unknown stream id \d+, discarding message\n", "", done.stderr, flags=re.M)
-    return done
+@dataclass(frozen=True)
+class Way:
+    """A kubectl and what it speaks."""
+
+    lab: Lab
+    program: str
+    environment: Mapping[str, str]
+
+    def begin(self, *words: str, **streams: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([self.program, *words], env=self.environment, **streams)
+
+    def kubectl(self, *words: str, text: str = "", seconds: float = 30) -> subprocess.CompletedProcess[str]:
+        """kubectl with its streams kept apart. On a busy machine one up to 1.33 may complain that the greeting came
+        before its own streams were made (kubernetes/kubernetes#131189); that line is kubectl's own and loses
+        nothing."""
+        words = (self.program, *words)
+        done = subprocess.run(words, input=text, capture_output=True, text=True, env=self.environment, timeout=seconds)
+        done.stderr = re.sub(r"^E\d{4} .*Unknown stream id \d+, discarding message\n", "", done.stderr, flags=re.M)
+        return done
 
 
-@websocket
-def test_a_program_has_its_streams_and_its_exit_code(lab: Lab) -> None:
-    done = kubectl(lab, "exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
+@pytest.fixture(
+    params=[
+        pytest.param(("kubectl", {}), id="websocket", marks=WEBSOCKET),
+        pytest.param(("kubectl", SPDY), id="spdy"),
+        pytest.param((OLD_KUBECTL, {}), id="old", marks=pytest.mark.old_kubectl),
+    ]
+)
+def way(request: pytest.FixtureRequest, lab: Lab) -> Way:
+    program, extra = request.param
+    return Way(lab, program, {**lab.environment, **extra})
+
+
+def test_a_program_has_its_streams_and_its_exit_code(way: Way) -> None:
+    done = way.kubectl("exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
     assert (done.returncode, done.stdout) == (3, "out\n")
     assert done.stderr == "err\ncommand terminated with exit code 3\n"
-    assert kubectl(lab, "exec", "web", "--", "hostname").stdout == "web\n"
-    killed = kubectl(lab, "exec", "web", "--", "sh", "-c", "kill -9 $$")
+    assert way.kubectl("exec", "web", "--", "hostname").stdout == "web\n"
+    killed = way.kubectl("exec", "web", "--", "sh", "-c", "kill -9 $$")
     assert killed.returncode == 137
 
 
-@websocket
-def test_input_goes_in_and_its_end_is_seen(lab: Lab) -> None:
+def test_input_goes_in_and_its_end_is_seen(way: Way) -> None:
     text = "".join(f"{number} potatoes\n" for number in range(100_000))
-    done = kubectl(lab, "exec", "-i", "web", "--", "cat", text=text)
+    done = way.kubectl("exec", "-i", "web", "--", "cat", text=text)
     assert done.returncode == 0 and done.stdout == text
-    closed = kubectl(lab, "exec", "-i", "web", "--", "head", "-n1", text=text)
+    closed = way.kubectl("exec", "-i", "web", "--", "head", "-n1", text=text)
     assert closed.stdout == "0 potatoes\n"
 
 
-@websocket
-def test_output_that_is_left_when_the_program_ends_still_comes(lab: Lab) -> None:
-    done = kubectl(lab, "exec", "web", "--", "head", "-c", "3000000", "/dev/zero")
+def test_output_that_is_left_when_the_program_ends_still_comes(way: Way) -> None:
+    done = way.kubectl("exec", "web", "--", "head", "-c", "3000000", "/dev/zero")
     assert len(done.stdout) == 3_000_000
     # What a program leaves running holds its output open; nobody waits for that.
-    left = kubectl(lab, "exec", "web", "--", "sh", "-c", "sleep 60 & echo started", seconds=10)
+    left = way.kubectl("exec", "web", "--", "sh", "-c", "sleep 60 & echo started", seconds=10)
     assert left.stdout == "started\n"
 
 
-@websocket
-def test_what_cannot_run_is_told(lab: Lab) -> None:
+def test_what_cannot_run_is_told(way: Way) -> None:
     for words, why in (
         (("web", "--", "no-such-program"), "no-such-program: not found in PATH"),
         (("nobody", "--", "ls"), 'pods "nobody" not found'),
         (("web", "-c", "other", "--", "ls"), "container other is not valid for pod web"),
         (("talker", "-c", "prep", "--", "ls"), "container prep does not run (now)"),
     ):
-        done = kubectl(lab, "exec", *words)
+        done = way.kubectl("exec", *words)
         assert done.returncode == 1 and why in done.stderr, done.stderr
 
 
-def test_port_forward_says_that_it_is_not_served(lab: Lab) -> None:
-    done = kubectl(lab, "port-forward", "pod/web", ":80")
-    assert done.returncode == 1 and "port-forward is not served" in done.stderr
-
-
-@pytest.mark.old_kubectl
-def test_a_client_that_speaks_only_spdy_is_told(lab: Lab) -> None:
-    words = [OLD_KUBECTL, "exec", "web", "--", "ls"]
-    done = subprocess.run(words, capture_output=True, text=True, env=lab.environment, timeout=30)
-    assert done.returncode == 1 and "served to WebSocket clients" in done.stderr
-
-
-@websocket
-def test_a_terminal_is_one(lab: Lab) -> None:
+def test_a_terminal_is_one(way: Way) -> None:
     """Under a terminal of our own: kubectl passes on its size."""
     master, slave = os.openpty()
-    words = ["kubectl", "exec", "-it", "web", "--", "sh"]
-    with subprocess.Popen(words, stdin=slave, stdout=slave, stderr=slave, env=lab.environment) as shell:
+    with way.begin("exec", "-it", "web", "--", "sh", stdin=slave, stdout=slave, stderr=slave) as shell:
         os.close(slave)
         seen = b""
 
@@ -126,44 +141,106 @@ def test_a_terminal_is_one(lab: Lab) -> None:
         os.write(master, b"tty; ps -o tty= -p $$; echo $TERM-$((6*7))\n")
         wait_for(rb"/dev/pts/\d+\r\n(?s:.*)pts/\d+\s+xterm-42\r\n")
         os.write(master, b"sleep 100\n")
-        until(lambda: "sleep 100" in lab.inside("web", "ps", "ax"), "the program in front")
+        until(lambda: "sleep 100" in way.lab.inside("web", "ps", "ax"), "the program in front")
         os.write(master, b"\x03")  # interrupts what is in front of the terminal, and not the shell
         os.write(master, b"exit 7\n")
         assert shell.wait(10) == 7
     os.close(master)
 
 
-@websocket
-def test_a_program_ends_with_its_client(lab: Lab) -> None:
-    words = ["kubectl", "exec", "web", "--", "sh", "-c", "echo here; exec sleep 4242"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, env=lab.environment) as client:
+def test_a_program_ends_with_its_client(way: Way) -> None:
+    with way.begin("exec", "web", "--", "sh", "-c", "echo here; exec sleep 4242", stdout=subprocess.PIPE) as client:
         assert client.stdout
         assert client.stdout.readline() == b"here\n"
         client.kill()
-    until(lambda: "sleep 4242" not in lab.inside("web", "ps", "ax"), "the program's end")
+    until(lambda: "sleep 4242" not in way.lab.inside("web", "ps", "ax"), "the program's end")
 
 
-@websocket
-def test_files_are_copied_in_and_out(lab: Lab, tmp_path: Path) -> None:
+def test_files_are_copied_in_and_out(way: Way, tmp_path: Path) -> None:
     content = os.urandom(5_000_000)
     (tmp_path / "there").write_bytes(content)
     goal = f"{tmp_path}/copied"
-    lab.kubectl("cp", f"{tmp_path}/there", f"web:{goal}")
+    assert way.kubectl("cp", f"{tmp_path}/there", f"web:{goal}").returncode == 0
     assert Path(goal).read_bytes() == content, "a pod sees the host's files"
-    lab.kubectl("cp", f"web:{goal}", f"{tmp_path}/back")
+    assert way.kubectl("cp", f"web:{goal}", f"{tmp_path}/back").returncode == 0
     assert (tmp_path / "back").read_bytes() == content
 
 
-@websocket
-def test_attach_shows_what_is_written_from_now_on(lab: Lab) -> None:
-    words = ["kubectl", "attach", "talker", "-c", "steady"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=lab.environment) as client:
+def test_attach_shows_what_is_written_from_now_on(way: Way) -> None:
+    with way.begin("attach", "talker", "-c", "steady", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
         assert client.stdout and client.stderr
         first = int(client.stdout.readline().split()[1])
         assert client.stdout.readline() == f"line {first + 1}\n".encode()
         complaints = [client.stderr.readline() for _ in range(3)]
         assert any(line.startswith(b"complaint") for line in complaints)
         client.kill()
+
+
+@contextmanager
+def forwarded(way: Way, target: str, port: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """A free port of the host that leads to a port of the target."""
+    with way.begin("port-forward", target, f":{port}", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as forwarding:
+        assert forwarding.stdout
+        line = forwarding.stdout.readline().decode()
+        try:
+            yield int(line.split()[2].rpartition(":")[2]), forwarding
+        finally:
+            forwarding.kill()
+
+
+def said_by(port: int, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as handle:
+        handle.sendall(request)
+        return b"".join(iter(lambda: handle.recv(65536), b""))
+
+
+@pytest.mark.parametrize("target", ["pod/web", "service/web", "deployment/site"])
+def test_a_port_is_forwarded(way: Way, target: str) -> None:
+    ask = b"GET /hostname HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with forwarded(way, target, 8080 if target.startswith("service") else 80) as (port, _):
+        for _ in range(3):
+            assert said_by(port, ask).partition(b"\r\n\r\n")[2].startswith((b"web", b"site"))
+        with ThreadPoolExecutor(8) as clients:
+            answers = list(clients.map(lambda _: said_by(port, ask), range(16)))
+        assert len(answers) == 16 and all(b" 200 " in answer for answer in answers)
+
+
+def test_much_is_forwarded_both_ways_to_what_listens_on_loopback_only(way: Way) -> None:
+    echo = "import socket\ns=socket.create_server(('::1',7),family=socket.AF_INET6)\nwhile 1:\n c,_=s.accept()\n"
+    echo += " while d:=c.recv(65536): c.sendall(d)\n c.close()"
+    with way.begin("exec", "web", "--", sys.executable, "-c", echo):
+        until(lambda: way.lab.inside("web", "ss", "-tlnH", "sport = :7") != "", "the echo server")
+        sent = os.urandom(3_000_000)
+        with (
+            forwarded(way, "pod/web", 7) as (port, _),
+            socket.create_connection(("127.0.0.1", port)) as handle,
+            ThreadPoolExecutor(1) as sender,
+        ):
+            sender.submit(lambda: (handle.sendall(sent), handle.shutdown(socket.SHUT_WR)))
+            received = b"".join(iter(lambda: handle.recv(65536), b""))
+        assert received == sent
+        way.lab.inside("web", "pkill", "-f", "create_server.*'::1',7")
+
+
+def test_a_port_without_a_listener_is_told(way: Way) -> None:
+    with forwarded(way, "pod/web", 81) as (port, forwarding):
+        assert said_by(port, b"hello") == b""
+        assert forwarding.stderr
+        assert "nothing accepts connections there" in forwarding.stderr.readline().decode()
+    refused = way.kubectl("port-forward", "pod/nobody", ":80")
+    assert refused.returncode == 1 and 'pods "nobody" not found' in refused.stderr
+
+
+def connections(way: Way) -> str:
+    """What is connected with the pod's web server."""
+    return way.lab.inside("web", "ss", "-tnH", "state", "connected", "exclude", "time-wait", "sport = :80")
+
+
+def test_a_killed_port_forward_leaves_no_connection(way: Way) -> None:
+    with forwarded(way, "pod/web", 80) as (port, forwarding), socket.create_connection(("127.0.0.1", port)):
+        until(lambda: connections(way) != "", "the connection")
+        forwarding.kill()
+        until(lambda: connections(way) == "", "its end")
 
 
 def test_logs_in_every_way(lab: Lab) -> None:

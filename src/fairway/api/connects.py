@@ -50,9 +50,8 @@ class Connector:
             raise _failure(request.target, error) from error
 
     async def refuse(self, request: Request, query: str) -> status.Failure:
-        """Why a request for a door that is no WebSocket goes no further. Clients whose WebSocket was refused try SPDY
-        next and tell only what that was answered, so the agent is asked here, too: it looks at the container before
-        it looks for a protocol, which this time it is not offered."""
+        """Why a request for a door that asks for no upgrade goes no further. The agent is asked here, too: it looks
+        at the container before it looks for a protocol, which this time it is not offered."""
         place = await self._locate(request.target, query)
         try:
             tunnel = await self._nodes.connect(*place.agent, place.path, {})
@@ -63,19 +62,17 @@ class Connector:
 
     async def _locate(self, target: Target, query: str) -> _Place:
         pod = await load(self._store, target)
-        asked = parse_qs(query)
+        path = f"{quote(target.namespace)}/{quote(target.name)}"
         if target.subresource == "portforward":
-            raise status.bad_request(
-                "port-forward is not served: its streams are SPDY, inside of WebSocket or bare. Reach the pod at its "
-                "address from a node or another pod"
-            )
-        container = container_of(pod, asked.get("container", [""])[0])
-        path = f"/{target.subresource}/{quote(target.namespace)}/{quote(target.name)}/{quote(container)}"
+            path = f"/portForward/{path}"
+        else:
+            asked = parse_qs(query)
+            container = container_of(pod, asked.get("container", [""])[0])
+            path = f"/{target.subresource}/{path}/{quote(container)}?{_options(target, asked)}"
         node = pod["spec"].get("nodeName", "")
         if not node:
             raise status.bad_request(f"pod {target.name} does not have a host assigned")
-        agent = agent_endpoint(await load(self._store, Target(NODE, "v1", "", node)))
-        return _Place(agent, f"{path}?{_options(target, asked)}")
+        return _Place(agent_endpoint(await load(self._store, Target(NODE, "v1", "", node))), path)
 
 
 def _failure(target: Target, error: NodeError) -> status.Failure:

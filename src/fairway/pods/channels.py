@@ -1,31 +1,24 @@
-"""EDGE. Several streams over one WebSocket: the sub-protocols of Kubernetes' remote commands (KEP-4006).
+"""What a far client and a program tell each other: channels by number, and how a program ended.
 
-Every binary message is one byte, the channel, and that channel's bytes. v5 adds to v4 that a client can end its stdin.
+The numbers are those of Kubernetes' WebSocket sub-protocols (KEP-4006); `websocket` and `remote` carry them.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from aiohttp import ClientConnectionResetError, WSMsgType, web
+if TYPE_CHECKING:
+    from aiohttp import web
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
-PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
-SETTLE_SECONDS = 0.05
-"""What a client is given after the upgrade before anything is sent. kubectl up to 1.33 reads before it has made its
-streams, and throws away what comes for one that is not there yet (kubernetes/kubernetes#131189)."""
-FAREWELL_SECONDS = 2.0  # how long the client may take to answer the closing handshake
 
 SUCCESS: Mapping[str, Any] = {"metadata": {}, "status": "Success"}
 
 
 class NoProtocol(Exception):
-    """The client does not speak any of the sub-protocols, or not WebSocket at all."""
+    """The client asks for no upgrade that is served here, or speaks none of the protocols inside of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,43 +63,22 @@ def failure_status(message: str) -> Mapping[str, Any]:
     }
 
 
-class Channels:
+class Channels(Protocol):
     """The agent's side of one connection. Sending to a client that has left is not an error: receiving tells."""
 
-    def __init__(self, response: web.WebSocketResponse) -> None:
-        self.response = response
+    response: web.StreamResponse
 
-    @classmethod
-    async def accept(cls, request: web.Request) -> Channels:
-        """Agree to the upgrade. Raises NoProtocol."""
-        response = web.WebSocketResponse(protocols=PROTOCOLS, compress=False, timeout=FAREWELL_SECONDS)
-        ready = response.can_prepare(request)
-        if not ready.ok or ready.protocol is None:
-            spoken = " and ".join(PROTOCOLS)
-            raise NoProtocol(
-                f"this is served to WebSocket clients (sub-protocols {spoken}, as kubectl 1.31 and newer speak them); "
-                "an upgrade to SPDY is not"
-            )
-        await response.prepare(request)
-        return cls(response)
-
-    async def greet(self, wanted: Wanted) -> None:
-        """An empty message, by which clients know that the streams are there, once the client has made its own."""
-        await asyncio.sleep(SETTLE_SECONDS)
-        await self.send(STDOUT if wanted.stdout else STDERR if wanted.stderr else ERROR, b"")
+    async def greet(self, wanted: Wanted) -> bool:
+        """Wait until the client has made its streams; False when it does not."""
 
     async def send(self, channel: int, data: bytes) -> None:
         """Returns when the client takes more."""
-        with contextlib.suppress(ClientConnectionResetError, ConnectionError):
-            await self.response.send_bytes(bytes((channel,)) + data)
 
-    async def received(self) -> AsyncIterator[tuple[int, bytes]]:
-        """The client's messages with their channels, until it leaves."""
-        async for message in self.response:
-            if message.type is WSMsgType.BINARY and message.data:
-                yield message.data[0], message.data[1:]
+    def received(self) -> AsyncIterator[tuple[int, bytes]]:
+        """What the client sends with its channels, until it leaves. The end of its input is (CLOSE, b"\\0")."""
+
+    async def departed(self) -> None:
+        """Returns when the client has left, even if what it sent before is not received."""
 
     async def finish(self, status: Mapping[str, Any]) -> None:
         """Tell how it ended, and end."""
-        await self.send(ERROR, json.dumps(status).encode())
-        await self.response.close()

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 from aiohttp import web
 
-from fairway.pods import logs, streaming
-from fairway.pods.channels import Channels, NoProtocol, Wanted
+from fairway.pods import forward, logs, streaming, upgrades
+from fairway.pods.channels import NoProtocol, Wanted
 from fairway.pods.config import AgentConfig
 from fairway.pods.errors import NotFound
 from fairway.pods.logs import Query
@@ -66,6 +66,7 @@ class Server:
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
         app.router.add_get("/exec/{namespace}/{pod}/{container}", self._exec)
         app.router.add_get("/attach/{namespace}/{pod}/{container}", self._attach)
+        app.router.add_get("/portForward/{namespace}/{pod}", self._forward)
         app.router.add_get("/pods", self._list)
         app.router.add_get("/healthz", self._healthz)
         return app
@@ -115,15 +116,26 @@ class Server:
         try:
             directory = self._directory(request.match_info["namespace"], request.match_info["pod"])
             streaming.check_runs(directory, container)
-            channels = await Channels.accept(request)
+            channels = await upgrades.channels(request)
         except NotFound as error:
             return web.Response(status=404 if error.absent else 400, text=f"{error}\n")
         except NoProtocol as error:
             return web.Response(status=400, text=f"{error}\n")
         wanted = Wanted.of(request.query)
-        await channels.greet(wanted)
-        await channels.finish(await serve(channels, directory, container, wanted))
+        if await channels.greet(wanted):
+            await channels.finish(await serve(channels, directory, container, wanted))
         return channels.response
+
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        try:
+            dial = forward.dialer(self._directory(request.match_info["namespace"], request.match_info["pod"]))
+            pipe = await upgrades.pipe(request)
+        except NotFound as error:
+            return web.Response(status=404 if error.absent else 400, text=f"{error}\n")
+        except NoProtocol as error:
+            return web.Response(status=400, text=f"{error}\n")
+        await forward.serve(pipe, dial)
+        return pipe.response
 
     def _directory(self, namespace: str, name: str) -> PodDir:
         found = [

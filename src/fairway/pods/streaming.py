@@ -64,7 +64,7 @@ async def watch_container(channels: Channels, directory: PodDir, container: str,
         async for _ in channels.received():
             pass
 
-    await _first(tell(), hear())
+    await _first(tell(), hear(), channels.departed())
     return SUCCESS
 
 
@@ -83,7 +83,7 @@ async def run_program(channels: Channels, directory: PodDir, container: str, wan
     outputs = [Output(descriptor, channel, channels) for channel, descriptor in streams.outputs.items()]
     telling = [asyncio.ensure_future(output.run()) for output in outputs]
     try:
-        code = await _first(_end(reader), _hear(channels, streams))
+        code = await _first(_end(reader), _hear(channels, streams), channels.departed())
         for output in outputs:
             output.finish()
         await asyncio.gather(*telling)

@@ -1,0 +1,60 @@
+"""EDGE. Remote commands over one WebSocket: the sub-protocols v4 and v5.channel.k8s.io (KEP-4006).
+
+Every binary message is one byte, the channel, and that channel's bytes. v5 adds to v4 that a client can end its stdin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from aiohttp import ClientConnectionResetError, WSMsgType, web
+
+from fairway.pods.channels import ERROR, STDERR, STDOUT, Wanted
+from fairway.pods.pipes import FAREWELL_SECONDS, departed
+
+PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+SETTLE_SECONDS = 0.05
+"""What a client is given after the upgrade before anything is sent. kubectl up to 1.33 reads before it has made its
+streams, and throws away what comes for one that is not there yet (kubernetes/kubernetes#131189)."""
+
+
+class WebSocketChannels:
+    """`Channels` over a WebSocket."""
+
+    def __init__(self, request: web.Request, response: web.WebSocketResponse) -> None:
+        self.response: web.StreamResponse = response
+        self._socket = response
+        self._request = request
+
+    @classmethod
+    async def accept(cls, request: web.Request) -> WebSocketChannels:
+        """Agree to the upgrade."""
+        response = web.WebSocketResponse(protocols=PROTOCOLS, compress=False, timeout=FAREWELL_SECONDS)
+        await response.prepare(request)
+        return cls(request, response)
+
+    async def greet(self, wanted: Wanted) -> bool:
+        """An empty message, by which clients know that the streams are there, once the client has made its own."""
+        await asyncio.sleep(SETTLE_SECONDS)
+        await self.send(STDOUT if wanted.stdout else STDERR if wanted.stderr else ERROR, b"")
+        return True
+
+    async def send(self, channel: int, data: bytes) -> None:
+        with contextlib.suppress(ClientConnectionResetError, ConnectionError):
+            await self._socket.send_bytes(bytes((channel,)) + data)
+
+    async def received(self) -> AsyncIterator[tuple[int, bytes]]:
+        async for message in self._socket:
+            if message.type is WSMsgType.BINARY and message.data:
+                yield message.data[0], message.data[1:]
+
+    async def departed(self) -> None:
+        await departed(self._request)
+
+    async def finish(self, status: Mapping[str, Any]) -> None:
+        await self.send(ERROR, json.dumps(status).encode())
+        await self._socket.close()
