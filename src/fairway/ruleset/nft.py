@@ -29,6 +29,7 @@ class Type(enum.StrEnum):
     CT_STATE = "ct_state"
     CT_STATUS = "ct_status"
     CT_DIRECTION = "ct_dir"
+    TCP_FLAGS = "tcp_flag"
     FIB_TYPE = "fib_addrtype"
     NF_PROTOCOL = "nf_proto"
     ICMP_TYPE = "icmp_type"
@@ -306,7 +307,8 @@ Elements: TypeAlias = Mapping[bytes, Element]
 
 @dataclass(slots=True)
 class Set:
-    """A set, or a map when it has `data` (fields, or the word "verdict")."""
+    """A set, or a map when it has `data` (fields, or the word "verdict"). An element under the key b"" is the
+    catch-all `*`."""
 
     name: str
     key: tuple[Field, ...]
@@ -321,11 +323,15 @@ class Set:
 
 @dataclass(slots=True)
 class Table:
+    """`others` are declarations of what has no value here (named counters, flowtables, helpers), each as text."""
+
     family: str  # ip, ip6, inet, arp, bridge, netdev
     name: str
     sets: dict[str, Set] = field(default_factory=dict)
     chains: dict[str, Chain] = field(default_factory=dict)
     comment: str = ""
+    flags: frozenset[str] = frozenset()  # dormant, owner, persist
+    others: list[str] = field(default_factory=list)
 
 
 class TableName(NamedTuple):

@@ -101,5 +101,6 @@ BIT_NAMES: Mapping[Type, Mapping[str, int]] = {
         "dnat": 0x20,
         "dying": 0x200,
     },
+    Type.TCP_FLAGS: {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ecn": 64, "cwr": 128},
 }
 """Types whose bits have names (uapi/linux/netfilter/nf_conntrack_common.h)."""
