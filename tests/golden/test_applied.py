@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fairway.dataplane.apply import plan
+from fairway.dataplane.base import Update
 from fairway.dataplane.sync import RuleSync
 from fairway.kernel.base import Netfilter
 from fairway.kernel.fake.conntrack import FakeConntrack
@@ -52,13 +53,13 @@ def test_applied_to_a_fresh_kernel(name: str, netfilter: Netfilter) -> None:
     case = cases.load(name)
     sync = RuleSync(netfilter, FakeConntrack())
 
-    sync.sync(case.desired)
+    sync.sync(Update.of(case.desired))
 
     for family in Family:
         assert cases.comparable(dumped(netfilter, family)) == cases.comparable(case.expected[family])
     assert sync.intact()
     assert sync.unchanged()
-    assert sync.sync(case.desired).transactions == 0
+    assert sync.sync(Update.of(case.desired)).transactions == 0
 
 
 @pytest.mark.parametrize("name", cases.NAMES)
@@ -71,18 +72,18 @@ def test_taken_over_from_the_reference(name: str, netfilter: Netfilter) -> None:
     for family in Family:
         netfilter.restore(family, reference_text(case, family))
 
-    sync.sync(case.desired)
+    sync.sync(Update.of(case.desired))
 
     for family in Family:
         assert cases.comparable(dumped(netfilter, family)) == cases.comparable(case.expected[family])
-    assert sync.sync(case.desired).transactions == 0
+    assert sync.sync(Update.of(case.desired)).transactions == 0
 
 
 def test_a_restart_over_our_own_rules_writes_nothing(netfilter: Netfilter) -> None:
     case = cases.load("48-mixed-bag")
-    RuleSync(netfilter, FakeConntrack()).sync(case.desired)
+    RuleSync(netfilter, FakeConntrack()).sync(Update.of(case.desired))
 
-    assert RuleSync(netfilter, FakeConntrack()).sync(case.desired).transactions == 0
+    assert RuleSync(netfilter, FakeConntrack()).sync(Update.of(case.desired)).transactions == 0
 
 
 def test_from_each_case_to_the_next(netfilter: Netfilter) -> None:
@@ -90,7 +91,7 @@ def test_from_each_case_to_the_next(netfilter: Netfilter) -> None:
     sync = RuleSync(netfilter, FakeConntrack())
     for name in cases.NAMES:
         case = cases.load(name)
-        sync.sync(case.desired)
+        sync.sync(Update.of(case.desired))
         for family in Family:
             found, expected = (cases.comparable(rules) for rules in (dumped(netfilter, family), case.expected[family]))
             # the kubelet's chain too: what once stood in it stays (cases 40 to 42 do without the guard)
@@ -102,7 +103,8 @@ def test_from_each_case_to_the_next(netfilter: Netfilter) -> None:
 
 def test_nothing_is_planned_between_equal_states() -> None:
     sync = RuleSync(FakeNetfilter(), FakeConntrack())
-    sync.sync(cases.load("12-loadbalancer-cluster").desired)
+    sync.sync(Update.of(cases.load("12-loadbalancer-cluster").desired))
 
-    for held in sync._held.values():
+    for standing in sync._standing.values():
+        held = standing.held()
         assert plan(held, held.tables) == []

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fairway.dataplane.base import Update
 from fairway.dataplane.sync import RuleSync
 from fairway.desired.build import build
 from fairway.desired.decide import decide
@@ -45,7 +46,7 @@ def rules(world: Scene, request: pytest.FixtureRequest) -> Iterator[RuleSync]:
     netfilter = LinuxNetfilter(world.paths["node"], request.param)
     sync = RuleSync(netfilter, LinuxConntrack(world.paths["node"]))
     yield sync
-    sync.sync(state(world))  # no Services: what the next test finds does nothing
+    sync.sync(Update.of(state(world)))  # no Services: what the next test finds does nothing
     table = "*nat\n-F PREROUTING\n-F OUTPUT\n-F POSTROUTING\nCOMMIT\n*filter\n-F INPUT\n-F FORWARD\n-F OUTPUT\nCOMMIT\n"
     for family in ("IPv4", "IPv6"):
         netfilter.restore(family, table)  # type: ignore[arg-type]
@@ -72,7 +73,7 @@ def state(
 
 
 def test_a_pod_reaches_every_endpoint_with_equal_chances_and_is_seen_as_itself(world: Scene, rules: RuleSync) -> None:
-    rules.sync(state(world, *ALL[1:], ELSEWHERE))
+    rules.sync(Update.of(state(world, *ALL[1:], ELSEWHERE)))
 
     counts = world.spread("pod-5", CLUSTER_IP, 80, 150)
 
@@ -82,34 +83,34 @@ def test_a_pod_reaches_every_endpoint_with_equal_chances_and_is_seen_as_itself(w
 
 
 def test_an_endpoint_that_calls_its_own_service_gets_an_answer(world: Scene, rules: RuleSync) -> None:
-    rules.sync(state(world, ALL[0]))
+    rules.sync(Update.of(state(world, ALL[0])))
 
     assert world.ask("pod-5", CLUSTER_IP, 80) == "10.244.0.5 10.244.0.1"
 
 
 def test_the_node_itself_uses_services(world: Scene, rules: RuleSync) -> None:
-    rules.sync(state(world, ALL[0]))
+    rules.sync(Update.of(state(world, ALL[0])))
 
     assert world.ask("node", CLUSTER_IP, 80) == "10.244.0.5 10.244.0.1"
     assert world.ask("node", NODE_ADDRESS, NODE_PORT) == "10.244.0.5 10.244.0.1"
 
 
 def test_an_outsider_uses_the_node_port_and_is_hidden_by_the_node(world: Scene, rules: RuleSync) -> None:
-    rules.sync(state(world, ALL[0]))
+    rules.sync(Update.of(state(world, ALL[0])))
 
     assert world.ask("outside", NODE_ADDRESS, NODE_PORT) == "10.244.0.5 10.244.0.1"
     assert world.ask("outside", NODE_ADDRESS, NODE_PORT + 1) == REFUSED
 
 
 def test_policy_local_shows_the_outsider_s_address(world: Scene, rules: RuleSync) -> None:
-    rules.sync(state(world, ALL[0], ELSEWHERE, externalTrafficPolicy="Local"))
+    rules.sync(Update.of(state(world, ALL[0], ELSEWHERE, externalTrafficPolicy="Local")))
 
     assert world.spread("outside", NODE_ADDRESS, NODE_PORT, 10) == {f"10.244.0.5 {OUTSIDE}": 10}
     assert world.spread("outside", VIP, 80, 10) == {f"10.244.0.5 {OUTSIDE}": 10}
 
 
 def test_policy_local_without_an_endpoint_here_is_silent(world: Scene, rules: RuleSync) -> None:
-    rules.sync(state(world, ELSEWHERE, externalTrafficPolicy="Local", internalTrafficPolicy="Local"))
+    rules.sync(Update.of(state(world, ELSEWHERE, externalTrafficPolicy="Local", internalTrafficPolicy="Local")))
 
     assert world.ask("outside", NODE_ADDRESS, NODE_PORT) == SILENT
     assert world.ask("pod-5", CLUSTER_IP, 80) == SILENT
@@ -117,29 +118,29 @@ def test_policy_local_without_an_endpoint_here_is_silent(world: Scene, rules: Ru
 
 @pytest.mark.parametrize("who", ["pod-5", "node"])
 def test_without_endpoints_everybody_is_refused_at_once(world: Scene, rules: RuleSync, who: str) -> None:
-    rules.sync(state(world, type="NodePort"))
+    rules.sync(Update.of(state(world, type="NodePort")))
 
     assert world.ask(who, CLUSTER_IP, 80) == REFUSED
     assert world.ask("outside", NODE_ADDRESS, NODE_PORT) == REFUSED
 
 
 def test_source_ranges_guard_the_balancer_s_address_only(world: Scene, rules: RuleSync) -> None:
-    rules.sync(state(world, ALL[0], loadBalancerSourceRanges=["192.0.2.0/24"]))
+    rules.sync(Update.of(state(world, ALL[0], loadBalancerSourceRanges=["192.0.2.0/24"])))
 
     assert world.ask("outside", VIP, 80) == SILENT
     assert world.ask("outside", NODE_ADDRESS, NODE_PORT).startswith("10.244.0.5")
 
-    rules.sync(state(world, ALL[0], loadBalancerSourceRanges=[f"{OUTSIDE}/32"]))
+    rules.sync(Update.of(state(world, ALL[0], loadBalancerSourceRanges=[f"{OUTSIDE}/32"])))
     assert world.ask("outside", VIP, 80).startswith("10.244.0.5")
 
 
 def test_affinity_keeps_a_client_at_its_endpoint_until_that_is_gone(world: Scene, rules: RuleSync) -> None:
     sticky = {"sessionAffinity": "ClientIP"}
-    rules.sync(state(world, *ALL, **sticky))
+    rules.sync(Update.of(state(world, *ALL, **sticky)))
 
     (answer,) = world.spread("outside", NODE_ADDRESS, NODE_PORT, 12)
     chosen = answer.split()[0]
-    rules.sync(state(world, *(a for a in ALL if a != chosen), **sticky))
+    rules.sync(Update.of(state(world, *(a for a in ALL if a != chosen), **sticky)))
     (answer,) = world.spread("outside", NODE_ADDRESS, NODE_PORT, 12)
 
     assert answer.split()[0] in set(ALL) - {chosen}
@@ -148,7 +149,7 @@ def test_affinity_keeps_a_client_at_its_endpoint_until_that_is_gone(world: Scene
 def test_ipv6(world: Scene, rules: RuleSync) -> None:
     dual = web(clusterIPs=[CLUSTER_IP, "fd00:10:96::20"])
     six = endpoint_slice("web", endpoint("fd00:10:244::5"), port=PORT, family="IPv6")
-    rules.sync(build([dual], [six], world.node(), OPTIONS))
+    rules.sync(Update.of(build([dual], [six], world.node(), OPTIONS)))
 
     assert world.ask("pod-6", "fd00:10:96::20", 80) == "fd00:10:244::5 fd00:10:244::6"
     assert world.ask("outside", "fd00:a::11", NODE_PORT) == "fd00:10:244::5 fd00:10:244::1"
@@ -157,29 +158,29 @@ def test_ipv6(world: Scene, rules: RuleSync) -> None:
 def test_udp_follows_its_endpoint_within_one_flow(world: Scene, rules: RuleSync) -> None:
     """The sender's socket never closes, so its flow would hold the old translation for as long as it sends."""
     udp = {"ports": [{"port": 80, "protocol": "UDP"}], "type": "ClusterIP", "status": {}}
-    rules.sync(state(world, ALL[0], protocol="UDP", **udp))
+    rules.sync(Update.of(state(world, ALL[0], protocol="UDP", **udp)))
     with world.datagrams("pod-7") as sender:
         sender.sendto(b"?", (CLUSTER_IP, 80))
         assert sender.recv(100) == b"10.244.0.5 10.244.0.7"
 
-        report = rules.sync(state(world, ALL[1], protocol="UDP", **udp))
+        report = rules.sync(Update.of(state(world, ALL[1], protocol="UDP", **udp)))
 
         assert report.flows_deleted == 1
         sender.sendto(b"?", (CLUSTER_IP, 80))
         assert sender.recv(100) == b"10.244.0.6 10.244.0.7"
-        assert rules.sync(state(world, *ALL[1:], protocol="UDP", **udp)).flows_deleted == 0
+        assert rules.sync(Update.of(state(world, *ALL[1:], protocol="UDP", **udp))).flows_deleted == 0
 
 
 def test_node_ports_on_loopback_where_asked_for(world: Scene, rules: RuleSync) -> None:
     guarded = replace(OPTIONS, localhost_nodeports=True)
-    rules.sync(state(world, ALL[0], options=guarded))
+    rules.sync(Update.of(state(world, ALL[0], options=guarded)))
 
     assert world.ask("node", "127.0.0.1", NODE_PORT) == "10.244.0.5 10.244.0.1"
 
 
 def test_no_connection_fails_while_rules_change(world: Scene, rules: RuleSync) -> None:
     """One endpoint stays through all of it; another comes and goes, and so do policies and other Services."""
-    rules.sync(state(world, ALL[0]))
+    rules.sync(Update.of(state(world, ALL[0])))
     stop, failed, made = threading.Event(), [], []
 
     def connect() -> None:
@@ -194,7 +195,7 @@ def test_no_connection_fails_while_rules_change(world: Scene, rules: RuleSync) -
             spec: dict[str, Any] = {"externalTrafficPolicy": ("Cluster", "Local")[n % 2]}
             if n % 3 == 0:
                 spec["sessionAffinity"] = "ClientIP"
-            rules.sync(state(world, *ALL[: 1 + n % 2], **spec))
+            rules.sync(Update.of(state(world, *ALL[: 1 + n % 2], **spec)))
             rules.forget()  # the next sync takes over what it finds
     finally:
         stop.set()
@@ -220,7 +221,7 @@ def test_the_kernel_does_what_the_oracle_says(
 ) -> None:
     desired = state(world, *endpoints, **{"externalTrafficPolicy": "Cluster", **policy})
     node = world.node()
-    rules.sync(desired)
+    rules.sync(Update.of(desired))
 
     for who, (source, interface) in SENDERS.items():
         for address, port in ((CLUSTER_IP, 80), (NODE_ADDRESS, NODE_PORT), (VIP, 80)):

@@ -16,6 +16,7 @@ from fairway.client.http import HttpClient
 from fairway.client.kubeconfig import connect, load
 from fairway.control import manager
 from fairway.dataplane.proxy import Pace, Proxy
+from fairway.dataplane.sync import RuleSync
 from fairway.desired.options import ProxyOptions
 from fairway.kernel.linux.conntrack import LinuxConntrack
 from fairway.kernel.linux.links import LinuxLinks
@@ -142,7 +143,8 @@ def proxy(state: StateDir, topology: Topology, node: str) -> None:
             return Node(node, tuple(links.interfaces()), tuple(links.routes()))
 
         pace = Pace(check=LOOK_SECONDS, verify=VERIFY_SECONDS)
-        await Proxy(client, LinuxNetfilter(), LinuxConntrack(), observe, options, pace=pace).run(stop)
+        rules = RuleSync(LinuxNetfilter(), LinuxConntrack())
+        await Proxy(client, rules, observe, options, pace=pace).run(stop)
         await client.close()
 
     run(main)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from fairway.dataplane.adopt import Held, target
 from fairway.dataplane.iptables import NO_RULES, Chains, Rules, Tables
-from fairway.dataplane.iptables_base import BASE_CHAINS, SERVICE_CHAIN_PREFIXES, SHARED_CHAINS
+from fairway.dataplane.iptables_base import BASE_CHAINS, LOCALNET_GUARD, SERVICE_CHAIN_PREFIXES, SHARED_CHAINS
 from fairway.ruleset.iptables import BUILTIN
 
 PIECE_LINES = 4000
@@ -43,11 +43,34 @@ def plan(held: Held, wanted: Tables, piece: int = PIECE_LINES) -> list[str]:
     """The texts for `iptables-restore --noflush` that lead from `held` to `wanted`, in order. None when equal."""
     before_nat, after_nat = _filter(held, wanted["filter"])
     return [
-        *_pack("mangle", [_foundation(held, "mangle", wanted)], piece),
-        *_pack("filter", before_nat, piece),
-        *_pack("nat", _nat(held, wanted["nat"]), piece),
-        *_pack("filter", after_nat, piece),
+        *pack("mangle", [_foundation(held, "mangle", wanted)], piece),
+        *pack("filter", before_nat, piece),
+        *pack("nat", _nat(held, wanted["nat"]), piece),
+        *pack("filter", after_nat, piece),
     ]
+
+
+def removal(held: Held, piece: int = PIECE_LINES) -> list[str]:
+    """The texts that take everything of ours away, in order: the jumps first, then what they led to. A shared chain
+    goes, with the jumps to it, when it holds nothing of anybody else's; what foreign rules jump to stays, empty."""
+    return [text for table in held.tables for text in pack(table, _table_removal(held, table), piece)]
+
+
+def _table_removal(held: Held, table: str) -> Iterator[Step]:
+    chains = held.chains(table)
+    kept = {chain for chain in SHARED_CHAINS & chains.keys() if any(rule != LOCALNET_GUARD for rule in chains[chain])}
+    base = [chain for chain in BASE_CHAINS[table] if chain in chains and chain not in kept]
+    first, last = Step(), Step()
+    for builtin in BUILTIN[table]:
+        first.rules += [f"-D {builtin} {rule}" for rule in chains.get(builtin, ()) if target(rule) not in kept]
+    for chain in base:
+        first.declare.append(chain)
+        if (table, chain) not in held.pinned:
+            last.remove.append(chain)
+    yield first
+    if table == "nat":
+        yield from _removals(held, {})
+    yield last
 
 
 def settled(held: Held, wanted: Tables) -> Held:
@@ -57,14 +80,14 @@ def settled(held: Held, wanted: Tables) -> Held:
         old = held.chains(table)
         chains = dict(wanted.get(table, {}))
         for name in SHARED_CHAINS & {*old, *chains}:
-            chains[name] = _merged(old.get(name, NO_RULES), chains.get(name, NO_RULES))
+            chains[name] = merged(old.get(name, NO_RULES), chains.get(name, NO_RULES))
         chains.update((name, NO_RULES) for t, name in held.pinned if t == table and name not in chains)
         tables[table] = chains
     return Held(tables, held.pinned)
 
 
 @dataclass(slots=True)
-class _Step:
+class Step:
     """Lines that belong into one transaction: chains to declare (made or emptied), rules, chains to remove."""
 
     declare: list[str] = field(default_factory=list)
@@ -85,7 +108,7 @@ class _Step:
         if not pinned:
             self.remove.append(chain)
 
-    def take(self, other: _Step) -> None:
+    def take(self, other: Step) -> None:
         self.declare += other.declare
         self.rules += other.rules
         self.remove += other.remove
@@ -101,58 +124,58 @@ class _Step:
         return "\n".join(lines) + "\n"
 
 
-def _pack(table: str, steps: Iterable[_Step], piece: int) -> Iterator[str]:
+def pack(table: str, steps: Iterable[Step], piece: int) -> Iterator[str]:
     """As few transactions as the size allows, each step whole in one of them."""
-    current = _Step()
+    current = Step()
     for step in steps:
         if len(current) and len(current) + len(step) > piece:
             yield current.text(table)
-            current = _Step()
+            current = Step()
         current.take(step)
     if len(current):
         yield current.text(table)
 
 
-def _foundation(held: Held, table: str, wanted: Tables) -> _Step:
+def _foundation(held: Held, table: str, wanted: Tables) -> Step:
     """A table where nothing depends on anything."""
-    step = _Step()
+    step = Step()
     _update(step, held, table, wanted[table], wanted[table])
     return step
 
 
-def _filter(held: Held, wanted: Chains) -> tuple[list[_Step], list[_Step]]:
+def _filter(held: Held, wanted: Chains) -> tuple[list[Step], list[Step]]:
     """What to do before the nat table is changed, and what after. First new refusals are added and old ones kept; a
     Service that loses its endpoints is refused before its translation goes, and one that gains some is translated
     before its refusal goes."""
     old = held.chains("filter")
     both = dict(wanted)
     for chain in _REFUSALS:
-        both[chain] = _merged(old.get(chain, NO_RULES), wanted[chain])
-    first, last = _Step(), _Step()
+        both[chain] = merged(old.get(chain, NO_RULES), wanted[chain])
+    first, last = Step(), Step()
     _update(first, held, "filter", both, both)
     _update(last, Held({"filter": both}), "filter", wanted, _REFUSALS)
     return [first], [last]
 
 
-def _nat(held: Held, wanted: Chains) -> Iterator[_Step]:
+def _nat(held: Held, wanted: Chains) -> Iterator[Step]:
     """Foundations, new chains, changed Services one by one, then dispatch with the Services whose dispatch changes,
     then what is left over."""
     old = held.chains("nat")
     own = [name for name in wanted if name.startswith(SERVICE_CHAIN_PREFIXES)]
     fresh = [name for name in own if name not in old]
     changed = [name for name in own if name in old and old[name] != wanted[name]]
-    foundation = _Step()
+    foundation = Step()
     _update(foundation, held, "nat", wanted, [name for name in BASE_CHAINS["nat"] if name not in _DISPATCH])
     yield foundation
     for name in fresh:
-        step = _Step()
+        step = Step()
         step.write(name, wanted[name])
         yield step
     groups = _by_service(changed, wanted)
-    last = _Step()
+    last = Step()
     redirected = _redirected(old, wanted)
     for service, names in groups.items():
-        step = last if service in redirected else _Step()
+        step = last if service in redirected else Step()
         for name in names:
             step.write(name, wanted[name])
         if step is not last:
@@ -194,23 +217,24 @@ def _redirected(old: Chains, wanted: Chains) -> set[str]:
     return found
 
 
-def _removals(held: Held, wanted: Chains) -> Iterator[_Step]:
+def _removals(held: Held, wanted: Chains) -> Iterator[Step]:
     """Service chains nobody wants any more, those that jump before those jumped to."""
     old = held.chains("nat")
     gone = [name for name in old if name not in wanted and name.startswith(SERVICE_CHAIN_PREFIXES)]
-    for name in sorted(gone, key=_level):
+    for name in sorted(gone, key=level):
         pinned = ("nat", name) in held.pinned
         if old[name] or not pinned:
-            step = _Step()
+            step = Step()
             step.drop(name, pinned)
             yield step
 
 
-def _level(chain: str) -> int:
+def level(chain: str) -> int:
+    """Where among chains to be removed this one comes: what jumps stands before what is jumped to."""
     return next((i for i, prefix in enumerate(_LEVELS) if chain.startswith(prefix)), len(_LEVELS))
 
 
-def _update(step: _Step, held: Held, table: str, wanted: Chains, names: Iterable[str]) -> None:
+def _update(step: Step, held: Held, table: str, wanted: Chains, names: Iterable[str]) -> None:
     """Bring these chains of a table, of which `wanted` may lack some, to what is wanted."""
     old = held.chains(table)
     for name in names:
@@ -226,7 +250,7 @@ def _update(step: _Step, held: Held, table: str, wanted: Chains, names: Iterable
             _edit(step, name, old[name], wanted[name])
 
 
-def _place_jumps(step: _Step, chain: str, old: Rules, wanted: Rules) -> None:
+def _place_jumps(step: Step, chain: str, old: Rules, wanted: Rules) -> None:
     """Our jumps stand in their order ahead of everything else, unless they are there in that order already: what
     others put before them since is theirs to answer for."""
     if old != wanted:
@@ -234,33 +258,34 @@ def _place_jumps(step: _Step, chain: str, old: Rules, wanted: Rules) -> None:
         step.rules += [f"-I {chain} {position} {rule}" for position, rule in enumerate(wanted, 1)]
 
 
-def _edit(step: _Step, chain: str, old: Rules, wanted: Rules) -> None:
+def _edit(step: Step, chain: str, old: Rules, wanted: Rules) -> None:
     """Change a chain by single rules where few differ, else write it anew."""
-    lines = _single_rules(chain, old, wanted)
+    lines = single_rules(chain, old, wanted)
     if lines is None or len(lines) * 4 > len(wanted):
         step.write(chain, wanted)
     else:
         step.rules += lines
 
 
-def _single_rules(chain: str, old: Rules, wanted: Rules) -> list[str] | None:
-    """Deletions and insertions that lead from `old` to `wanted`; None when the rules that stay change their order."""
+def single_rules(chain: str, old: Rules, wanted: Rules, start: int = 0) -> list[str] | None:
+    """Deletions and insertions that lead from `old` to `wanted`, of which `start` rules of the chain stand before;
+    None when the rules that stay change their order."""
     before, after = set(old), set(wanted)
     if len(before) != len(old) or len(after) != len(wanted):
         return None
     if [rule for rule in old if rule in after] != [rule for rule in wanted if rule in before]:
         return None
     deletions = [f"-D {chain} {rule}" for rule in old if rule not in after]
-    insertions = [f"-I {chain} {n} {rule}" for n, rule in enumerate(wanted, 1) if rule not in before]
+    insertions = [f"-I {chain} {n} {rule}" for n, rule in enumerate(wanted, start + 1) if rule not in before]
     return deletions + insertions
 
 
-def _merged(old: Rules, wanted: Rules) -> Rules:
+def merged(old: Rules, wanted: Rules) -> Rules:
     """The rules of both, each once, in an order that agrees with either's as far as they agree."""
     if old == wanted:
         return wanted
     stay, waiting = set(wanted), iter(old)
-    merged: list[str] = []
+    both: list[str] = []
     known = set(old)
     for rule in wanted:
         if rule in known:
@@ -268,7 +293,7 @@ def _merged(old: Rules, wanted: Rules) -> Rules:
                 if earlier == rule:
                     break
                 if earlier not in stay:
-                    merged.append(earlier)
-        merged.append(rule)
-    placed = set(merged)
-    return (*merged, *(rule for rule in old if rule not in placed))
+                    both.append(earlier)
+        both.append(rule)
+    placed = set(both)
+    return (*both, *(rule for rule in old if rule not in placed))

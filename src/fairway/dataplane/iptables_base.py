@@ -73,6 +73,12 @@ JUMP_TARGETS: Mapping[str, frozenset[str]] = {
 
 INVALID_ACCOUNT = "ct_state_invalid_dropped_pkts"
 
+LOCALNET_GUARD = (
+    '! -s 127.0.0.0/8 -d 127.0.0.0/8 -m comment --comment "block incoming localnet connections" '
+    "-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP"
+)
+"""In KUBE-FIREWALL while node ports are served at loopback. The kubelet may write the same there."""
+
 _LAST = '-m comment --comment "kubernetes service nodeports; NOTE: this must be the last rule in this chain"'
 
 
@@ -108,10 +114,7 @@ def base_rules(
         yield (
             "filter",
             "KUBE-FIREWALL",
-            (
-                '! -s 127.0.0.0/8 -d 127.0.0.0/8 -m comment --comment "block incoming localnet connections" '
-                "-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP",
-            ),
+            (LOCALNET_GUARD,),
         )
 
 

@@ -18,16 +18,15 @@ from typing import Any
 from fairway.client.base import Client
 from fairway.client.follow import follow
 from fairway.client.informer import Cache, Change
-from fairway.dataplane.base import Report
+from fairway.dataplane.base import Programmer, Report
 from fairway.dataplane.health import Answer, ProxyHealth, healthz, livez
 from fairway.dataplane.health_server import HealthCheckPorts, listen
-from fairway.dataplane.sync import RuleSync
 from fairway.dataplane.tracker import Tracker
 from fairway.desired import view
 from fairway.desired.facts import serves_loopback
-from fairway.desired.model import Desired
+from fairway.desired.model import Settings
 from fairway.desired.options import ProxyOptions
-from fairway.kernel.base import Conntrack, KernelError, Netfilter
+from fairway.kernel.base import KernelError
 from fairway.node import Interface, Node
 from fairway.objects import kinds
 from fairway.packet import Family
@@ -65,7 +64,7 @@ class Status:
 
 
 class Proxy:
-    """One node's proxy in iptables mode.
+    """One node's proxy, in the mode of its `programmer`.
 
     `node` tells the node's name, interfaces and routes when asked (it may block for a moment); labels and pod ranges
     come from the API. `status` and `health` may be read at any time; `ready` is set after the first apply.
@@ -75,8 +74,7 @@ class Proxy:
     def __init__(
         self,
         client: Client,
-        netfilter: Netfilter,
-        conntrack: Conntrack,
+        programmer: Programmer,
         node: Callable[[], Node],
         options: ProxyOptions,
         *,
@@ -93,7 +91,7 @@ class Proxy:
         self._pace = pace
         self._healthz_port = healthz_port
         self._tracker = Tracker(options)
-        self._rules = RuleSync(netfilter, conntrack)
+        self._rules = programmer
         self._health_checks = HealthCheckPorts(lambda: self.health.live(self._clock()))
         self._changed = asyncio.Event()
         self._unlisted = {kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.NODE}
@@ -204,15 +202,15 @@ class Proxy:
         self._changed.clear()
         node = await self._work(self._node)
         self._interfaces = node.interfaces
-        desired = self._tracker.desired(node)
+        update = self._tracker.update(node)
         waiting, self.health.waiting_since = self.health.waiting_since, None
         try:
-            report = await self._work(self._rules.sync, desired)
+            report = await self._work(self._rules.sync, update)
         except KernelError:
             self.health.waiting_since = waiting
             raise
         self._applied(report)
-        await self._health_checks.update(desired.health_checks, self._node_port_addresses(desired))
+        await self._health_checks.update(self._tracker.health_checks, self._node_port_addresses(update.settings))
         for problem in self._health_checks.problems.values():
             _log.warning("%s", problem)
 
@@ -244,9 +242,9 @@ class Proxy:
         return await asyncio.shield(self._working)
 
     @staticmethod
-    def _node_port_addresses(desired: Desired) -> Sequence[str] | None:
+    def _node_port_addresses(settings: Settings) -> Sequence[str] | None:
         """Where node ports are served: health checks are asked for at the same addresses. None: everywhere."""
-        chosen = [desired.node(family).node_ports_on for family in Family]
+        chosen = [settings.node(family).node_ports_on for family in Family]
         if all(addresses is None for addresses in chosen):
             return None
         return [address for addresses in chosen for address in addresses or ()]

@@ -1,18 +1,19 @@
-"""Services, slices and the own Node as they change; Desired when asked, at the cost of what has changed.
+"""Services, slices and the own Node as they change; what to do about it when asked, at the cost of what has changed.
 
-No I/O: the informers' changes go in, `desired` comes out.
+No I/O: the informers' changes go in, updates come out.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from fairway.client.informer import Change, Key
-from fairway.desired.build import NOTHING, Built, ServiceKey, assemble, service_ports, slice_key
-from fairway.desired.model import Desired
+from fairway.dataplane.base import Update
+from fairway.desired.build import NOTHING, Built, ServiceKey, service_ports, settings, slice_key
+from fairway.desired.model import HealthCheck, PortKey, ServicePort
 from fairway.desired.options import ProxyOptions
 from fairway.desired.view import NodeView, ServiceView, SliceView
 from fairway.node import Network, Node
@@ -31,6 +32,8 @@ class Tracker:
         self._built: dict[ServiceKey, Built] = {}
         self._stale: set[ServiceKey] = set()
         self._place = ("", "")
+        self._ports: dict[PortKey, ServicePort] = {}
+        self._checks: dict[ServiceKey, HealthCheck] = {}
 
     def services_changed(self, changes: Iterable[Change[ServiceView]]) -> None:
         for change in changes:
@@ -63,28 +66,43 @@ class Tracker:
         leaving = self._node.metadata.deletion_timestamp is not None
         return not leaving and all(taint.key != TO_BE_DELETED_TAINT for taint in taints)
 
-    def desired(self, node: Node) -> Desired:
-        """What `node` should do now. Its labels and pod ranges are taken from its Node object where there is one."""
+    @property
+    def health_checks(self) -> Collection[HealthCheck]:
+        """As of the last update."""
+        return self._checks.values()
+
+    def update(self, node: Node) -> Update:
+        """What `node` should do now, with the ports that differ from the update before. Its labels and pod ranges are
+        taken from its Node object where there is one."""
         node = self._described(node)
         place = (node.name, node.zone)
         if place != self._place:
             self._place = place
             self._stale.update(self._services)
+        changed: set[PortKey] = set()
         for key in self._stale:
-            self._rebuild(key, node)
+            changed.update(self._rebuild(key, node))
         self._stale.clear()
-        return assemble(self._built.values(), node, self._options)
+        return Update(settings(node, self._options), self._ports, frozenset(changed))
 
-    def _rebuild(self, key: ServiceKey, node: Node) -> None:
+    def _rebuild(self, key: ServiceKey, node: Node) -> Iterable[PortKey]:
+        """Build one Service anew; the keys of its ports that are others now."""
         service = self._services.get(key)
         built = NOTHING
         if service is not None:
             pieces = list(self._slices[key].values()) if key in self._slices else []
             built = service_ports(service, pieces, node.name, node.zone, self._options)
-        if built == NOTHING:
-            self._built.pop(key, None)
-        elif self._built.get(key) != built:
+        before = {port.key: port for port in self._built.pop(key, NOTHING).ports}
+        after = {port.key: port for port in built.ports}
+        if built != NOTHING:
             self._built[key] = built
+        for gone in before.keys() - after.keys():
+            del self._ports[gone]
+        self._ports.update(after)
+        self._checks.pop(key, None)
+        if built.health_check is not None:
+            self._checks[key] = built.health_check
+        return {k for k in before.keys() | after.keys() if before.get(k) != after.get(k)}
 
     def _forget_slice(self, service: ServiceKey, piece: Key) -> None:
         pieces = self._slices.get(service)

@@ -1,7 +1,7 @@
 """Objects and a node become Desired.
 
-`build` takes everything at once; a long-running proxy keeps `service_ports` per Service and calls `assemble` with
-what it kept, so that one change costs one Service.
+`build` takes everything at once; a long-running proxy keeps what `service_ports` gives for each Service, so that one
+change costs one Service.
 """
 
 from __future__ import annotations

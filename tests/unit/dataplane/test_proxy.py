@@ -13,6 +13,7 @@ import pytest
 
 from fairway.client.base import Client
 from fairway.dataplane.proxy import Pace, Proxy
+from fairway.dataplane.sync import RuleSync
 from fairway.kernel.base import Flow, Refused
 from fairway.kernel.fake.conntrack import FakeConntrack
 from fairway.kernel.fake.netfilter import FakeNetfilter
@@ -52,7 +53,7 @@ class Stage:
         self.api = FakeApi()
         self.kernel = Kernel()
         self.conntrack = FakeConntrack(flows)
-        self.proxy = Proxy(cast("Client", self.api), self.kernel, self.conntrack, node, OPTIONS, pace=pace)
+        self.proxy = Proxy(cast("Client", self.api), RuleSync(self.kernel, self.conntrack), node, OPTIONS, pace=pace)
         self.stop = asyncio.Event()
 
     @asynccontextmanager

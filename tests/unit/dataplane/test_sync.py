@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fairway.dataplane.base import Update
 from fairway.dataplane.iptables import probability
 from fairway.dataplane.sync import RuleSync
 from fairway.kernel.base import KernelError, Refused
@@ -37,20 +38,20 @@ class Failing(FakeNetfilter):
 
 def synced(netfilter: FakeNetfilter) -> RuleSync:
     sync = RuleSync(netfilter, FakeConntrack())
-    sync.sync(BEFORE)
+    sync.sync(Update.of(BEFORE))
     return sync
 
 
-@pytest.mark.parametrize("step", range(synced(FakeNetfilter()).sync(AFTER).transactions))
+@pytest.mark.parametrize("step", range(synced(FakeNetfilter()).sync(Update.of(AFTER)).transactions))
 def test_after_a_refusal_at_any_step_the_next_sync_completes_the_work(step: int) -> None:
     netfilter, whole = Failing(), FakeNetfilter()
-    synced(whole).sync(AFTER)
+    synced(whole).sync(Update.of(AFTER))
     sync = synced(netfilter)
     netfilter.fail = step
 
     with pytest.raises(Refused):
-        sync.sync(AFTER)
-    sync.sync(AFTER)
+        sync.sync(Update.of(AFTER))
+    sync.sync(Update.of(AFTER))
 
     assert sync.unchanged()
     assert sorted(netfilter.save(Family.IPV4).splitlines()) == sorted(whole.save(Family.IPV4).splitlines())
@@ -66,7 +67,7 @@ def test_trouble_in_one_family_does_not_keep_the_other_from_its_rules() -> None:
     netfilter = NoFour()
 
     with pytest.raises(Refused, match="not today"):
-        RuleSync(netfilter, FakeConntrack()).sync(AFTER)
+        RuleSync(netfilter, FakeConntrack()).sync(Update.of(AFTER))
 
     assert "KUBE-SERVICES" in netfilter.save(Family.IPV6)
 
@@ -81,7 +82,7 @@ def test_a_kernel_without_ipv6_serves_ipv4_and_says_so() -> None:
     netfilter = OnlyFour()
     sync = RuleSync(netfilter, FakeConntrack())
 
-    sync.sync(AFTER)
+    sync.sync(Update.of(AFTER))
 
     assert sync.unavailable == {Family.IPV6: "cannot read IPv6 rules: no such protocol"}
     assert sync.intact()
@@ -90,7 +91,7 @@ def test_a_kernel_without_ipv6_serves_ipv4_and_says_so() -> None:
 def test_without_accounting_objects_nothing_is_counted_and_invalid_packets_are_dropped_all_the_same() -> None:
     netfilter = FakeNetfilter(accounting=False)
 
-    RuleSync(netfilter, FakeConntrack()).sync(AFTER)
+    RuleSync(netfilter, FakeConntrack()).sync(Update.of(AFTER))
 
     assert "nfacct" not in netfilter.save(Family.IPV4)
     assert "-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP" in netfilter.save(Family.IPV4)
@@ -115,7 +116,7 @@ def test_flushed_rules_are_noticed_cheaply(damage: str) -> None:
 
     assert not sync.intact()
     sync.forget()
-    sync.sync(BEFORE)
+    sync.sync(Update.of(BEFORE))
     assert sync.intact()
     assert sync.unchanged()
 
