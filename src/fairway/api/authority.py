@@ -11,15 +11,14 @@ from typing import Any
 
 import msgspec
 
-from fairway.api import status
-from fairway.api.audit import READING
+from fairway.api import nodegate, status
 from fairway.api.auth import deed_of, refusal
 from fairway.api.keys import prefix_of
 from fairway.api.rbac import Aggregation, Binding, Deed, Policy, Role, RoleRef, Rule, Scoped, missing
 from fairway.api.requests import Plain, Request
 from fairway.api.users import MASTERS, User
 from fairway.objects.errors import show
-from fairway.objects.kinds import CLUSTER_ROLE, LEASE, NODE, RBAC, ROLE, Kind
+from fairway.objects.kinds import CLUSTER_ROLE, RBAC, ROLE, Kind
 from fairway.store.base import Entry, Event, Store, StoreError
 
 Object = dict[str, Any]
@@ -79,12 +78,13 @@ class Authority:
         """Let the user do it or raise 403."""
         if not self.allows(user, request):
             raise refusal(user, request)
-        if user.node and isinstance(request, Request) and request.verb not in READING:
-            _keep_to_itself(user.node, request)
 
     def guard(self, user: User, kind: Kind, namespace: str, obj: Object) -> None:
         """Nobody hands out what he does not have: a role to be written may grant, and a binding bind, only what its
-        writer holds, unless he has the verb `escalate` or `bind`. Raises 403."""
+        writer holds, unless he has the verb `escalate` or `bind`. An agent writes about its own node only. Raises
+        403."""
+        if user.node:
+            nodegate.guard(user, kind, namespace, obj)
         if kind.group != RBAC or MASTERS in user.groups:
             return
         rules, verb, about = self._grants(kind, namespace, obj)
@@ -146,14 +146,6 @@ class Authority:
             self._roles.pop(_scoped(key), None)
         else:
             self._bindings.pop(_scoped(key), None)
-
-
-def _keep_to_itself(node: str, request: Request) -> None:
-    """What roles cannot say: a node's agent changes its own Node and Lease, and nobody else's. Raises 403."""
-    target = request.target
-    if target.kind in (NODE, LEASE) and request.verb != "create" and target.name != node:
-        what = f'{target.kind.singular} "{target.name}"'
-        raise status.forbidden(target.kind, target.name, f'node "{node}" is not allowed to modify {what}')
 
 
 def _is_role(key: str) -> bool:

@@ -14,6 +14,7 @@ from fairway.api.audit import READING
 from fairway.api.authority import Authority
 from fairway.api.connects import Connector
 from fairway.api.deletes import Deleter
+from fairway.api.nodegate import NodeGate
 from fairway.api.passing import Passer
 from fairway.api.reads import Reader
 from fairway.api.requests import DOORS, PARTS, Request
@@ -50,6 +51,7 @@ class Handlers:
         self.store = store
         self.writer = Writer(store, services, chance, authority, toleration_seconds)
         self._authority = authority
+        self._gate = NodeGate(store)
         self._applier = Applier(self.writer, chance.now)
         self._reviews = reviews
         self._passer = passer
@@ -63,6 +65,8 @@ class Handlers:
         """Answer a request; failures are answers too. Whoever gets a Stream closes it."""
         try:
             self._authority.authorize(user, request)
+            if user.node:
+                await self._gate.hold(user, request, body)
             if request.user is not user:
                 request = replace(request, user=user)
             answer = await self._dispatch(request, body)
