@@ -243,6 +243,15 @@ def test_a_killed_port_forward_leaves_no_connection(way: Way) -> None:
         until(lambda: connections(way) == "", "its end")
 
 
+def test_a_client_that_leaves_is_noticed_behind_input_that_nobody_reads(way: Way) -> None:
+    with way.begin("exec", "-i", "web", "--", "sleep", "4243", stdin=subprocess.PIPE) as client:
+        assert client.stdin
+        until(lambda: "sleep 4243" in way.lab.inside("web", "ps", "ax"), "the program")
+        client.stdin.write(bytes(800_000))  # more than the pod's pipe and the agent hold
+        client.kill()
+    until(lambda: "sleep 4243" not in way.lab.inside("web", "ps", "ax"), "the program's end")
+
+
 def test_logs_in_every_way(lab: Lab) -> None:
     assert lab.kubectl("logs", "talker", "-c", "prep") == "prepared\n"
     assert len(lab.kubectl("logs", "talker", "-c", "steady", "--tail=3").splitlines()) == 3

@@ -78,7 +78,10 @@ class Channels(Protocol):
         """What the client sends with its channels, until it leaves. The end of its input is (CLOSE, b"\\0")."""
 
     async def departed(self) -> None:
-        """Returns when the client has left, even if what it sent before is not received."""
+        """Returns when the client has left, seen even while what it sent before is not received."""
 
     async def finish(self, status: Mapping[str, Any]) -> None:
-        """Tell how it ended, and end."""
+        """Tell how it ended, and part."""
+
+    async def end(self) -> None:
+        """Let go of the connection. Called last, whatever happened."""

@@ -28,7 +28,7 @@ class Pipe(Protocol):
         """Returns when the client takes more."""
 
     async def departed(self) -> None:
-        """Returns when the client has left, even if what it sent before is not read."""
+        """Returns when the client has left, seen even while what it sent before is not read."""
 
     async def close(self) -> None:
         """End the connection."""

@@ -51,10 +51,7 @@ class SpdyChannels:
                         self._streams[channel] = stream
                     else:
                         await stream.reset()
-        if awaited <= self._streams.keys():
-            return True
-        await self._end()
-        return False
+        return awaited <= self._streams.keys()
 
     async def send(self, channel: int, data: bytes) -> None:
         if channel in self._streams:
@@ -106,8 +103,7 @@ class SpdyChannels:
         for stream in self._streams.values():
             await stream.finish()
         await self._session.farewell()
-        await self._end()
 
-    async def _end(self) -> None:
+    async def end(self) -> None:
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)

@@ -122,8 +122,11 @@ class Server:
         except NoProtocol as error:
             return web.Response(status=400, text=f"{error}\n")
         wanted = Wanted.of(request.query)
-        if await channels.greet(wanted):
-            await channels.finish(await serve(channels, directory, container, wanted))
+        try:
+            if await channels.greet(wanted):
+                await channels.finish(await serve(channels, directory, container, wanted))
+        finally:
+            await channels.end()
         return channels.response
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
@@ -160,7 +163,9 @@ def _tls(config: AgentConfig) -> ssl.SSLContext:
 
 async def serve(config: AgentConfig, pods: Callable[[], Sequence[Pod]]) -> None:
     """Serve until cancelled."""
-    runner = web.AppRunner(Server(config, pods).app(), access_log=None, shutdown_timeout=0.5)
+    app = Server(config, pods).app()
+    # Handlers are cancelled when their client is gone: whatever they wait for, it would be in vain.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
     await runner.setup()
     try:
         site = web.TCPSite(runner, config.node_ip, config.port, ssl_context=_tls(config), reuse_address=True)

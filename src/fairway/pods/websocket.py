@@ -58,3 +58,6 @@ class WebSocketChannels:
     async def finish(self, status: Mapping[str, Any]) -> None:
         await self.send(ERROR, json.dumps(status).encode())
         await self._socket.close()
+
+    async def end(self) -> None:
+        """The server ends the connection when the handler does."""
