@@ -1,6 +1,6 @@
 """A node agent over an API in memory, as a program of its own, for the kernel tests: it is killed, so it must be one.
 
-Reads lines from stdin: {"put": POD} or {"delete": [NAMESPACE, NAME]}; prints every write of the agent as a line.
+Reads lines from stdin: {"put": OBJECT} or {"delete": [NAMESPACE, NAME]}; prints every write of the agent as a line.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from fairway.client.base import Object
 from fairway.kernel.linux import netns
 from fairway.kernel.linux.links import LinuxLinks
 from fairway.kernel.linux.netfilter import LinuxNetfilter
-from fairway.objects.kinds import NODE, POD, SERVICE, Kind
+from fairway.objects.kinds import CONFIG_MAP, NODE, POD, SECRET, SERVICE, Kind
 from fairway.pods.agent import Agent, AgentConfig
 from tests.unit.pods.fake_api import FakeApi
+
+KINDS = {kind.name: kind for kind in (POD, SERVICE, CONFIG_MAP, SECRET)}
 
 
 def say(event: str, obj: Object) -> None:
@@ -35,7 +37,7 @@ async def obey(api: FakeApi) -> None:
     while line := await reader.readline():
         order = json.loads(line)
         if "put" in order:
-            api.put({"Pod": POD, "Service": SERVICE}[order["put"]["kind"]], order["put"])
+            api.put(KINDS[order["put"]["kind"]], order["put"])
         else:
             namespace, name = order["delete"]
             api.put(POD, api.find(POD, name, namespace), "DELETED")

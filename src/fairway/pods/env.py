@@ -7,6 +7,7 @@ environment variables): those with a cluster IP in its own namespace that are no
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from fairway.objects import quantity
 from fairway.objects.errors import QuantityError
 from fairway.packet import host_port
 from fairway.pods.errors import ConfigProblem
-from fairway.pods.view import Container, EnvVar, Pod, Service, seconds_of
+from fairway.pods.view import Container, EnvVar, Pod, ResourceSelector, Service, seconds_of
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MASTER = ("default", "kubernetes")
@@ -155,10 +156,7 @@ def _value(
     if source.field_ref is not None:
         return field(source.field_ref.field_path, pod, place)
     if source.resource_field_ref is not None:
-        wanted = source.resource_field_ref
-        return _resource(
-            wanted.resource, wanted.divisor, _container_named(wanted.container_name, container, pod), place
-        )
+        return resource(source.resource_field_ref, container, pod, place)
     for kind, key in (("ConfigMap", source.config_map_key_ref), ("Secret", source.secret_key_ref)):
         if key is None:
             continue
@@ -192,8 +190,17 @@ def field(path: str, pod: Pod, place: Place) -> str:
     return plain[path]
 
 
-def _container_named(name: str, default: Container, pod: Pod) -> Container:
-    if not name:
+def file_field(path: str, pod: Pod, place: Place) -> str:
+    """The value of a downward-API field as a volume's file has it: all labels or annotations too. Raises
+    ConfigProblem."""
+    several = {"metadata.labels": pod.metadata.labels, "metadata.annotations": pod.metadata.annotations}.get(path)
+    if several is None:
+        return field(path, pod, place)
+    return "\n".join(f"{name}={json.dumps(several[name], ensure_ascii=False)}" for name in sorted(several))
+
+
+def _container_named(name: str, default: Container | None, pod: Pod) -> Container:
+    if not name and default is not None:
         return default
     for container in pod.all_containers:
         if container.name == name:
@@ -201,14 +208,16 @@ def _container_named(name: str, default: Container, pod: Pod) -> Container:
     raise ConfigProblem(f"resourceFieldRef names container {name!r}, which this pod does not have")
 
 
-def _resource(resource: str, divisor: str | int | float, container: Container, place: Place) -> str:
-    which, _, name = resource.partition(".")
+def resource(wanted: ResourceSelector, own: Container | None, pod: Pod, place: Place) -> str:
+    """The value of a resourceFieldRef; `own` is the container it stands in, None in a volume. Raises ConfigProblem."""
+    container = _container_named(wanted.container_name, own, pod)
+    which, _, name = wanted.resource.partition(".")
     amounts = {"limits": container.resources.limits, "requests": container.resources.requests}.get(which)
     if amounts is None or not name:
-        raise ConfigProblem(f"resourceFieldRef {resource!r} must be limits.NAME or requests.NAME")
+        raise ConfigProblem(f"resourceFieldRef {wanted.resource!r} must be limits.NAME or requests.NAME")
     fallback = place.allocatable.get(name, "0") if which == "limits" else "0"
     try:
-        unit = quantity.parse(divisor) or quantity.parse("1")
+        unit = quantity.parse(wanted.divisor) or quantity.parse("1")
         return str(math.ceil(quantity.parse(amounts.get(name, fallback)) / unit))
     except QuantityError as error:
-        raise ConfigProblem(f"resourceFieldRef {resource}: {error}") from None
+        raise ConfigProblem(f"resourceFieldRef {wanted.resource}: {error}") from None

@@ -2,15 +2,19 @@
 
     python -I -S init.py DIRECTORY HOSTNAME [--host-network]
 
-It unshares mount, UTS, IPC, PID and (unless --host-network) network namespaces, lays DIRECTORY/etc/* over the files of
-the same name in /etc, and then serves DIRECTORY/control, a unix socket with one JSON object per line each way. The
-program that called it returns as soon as the socket listens (exit 0), or says on stderr why not (exit 1).
+It unshares mount, UTS, IPC, PID and (unless --host-network) network namespaces and then serves DIRECTORY/control, a
+unix socket with one JSON object per line each way. The program that called it returns as soon as the socket listens
+(exit 0), or says on stderr why not (exit 1). Each container has a root of its own (inside/roots.py), in which
+DIRECTORY/etc/* lie over the files of the same name in /etc.
 
 Requests (each answered with the same `id`, plus `error` when refused):
-  {"do": "start", "container", "attempt", "crashes", "argv", "env", "cwd", "user", "group", "note"} -> {"record"}
+  {"do": "start", "container", "attempt", "crashes", "argv", "env", "cwd", "user", "group", "groups", "note",
+        "mounts": [{"source", "path", "sub", "read_only", "memory"}], "capabilities", "privileged",
+        "no_new_privileges", "read_only_root"} -> {"record"}
+        `source` is a path on the host or below DIRECTORY, `sub` one below it; "memory" makes it a tmpfs of that size
   {"do": "stop", "container", "grace"}     SIGTERM now, SIGKILL after `grace` seconds; a second stop may only hasten
-  {"do": "exec", "container", "argv", "env", "cwd", "timeout", "fds": 3}  runs beside the container with its
-        environment, on three descriptors sent along (SCM_RIGHTS) or, with "fds": 0, captured -> {"code", "output"};
+  {"do": "exec", "container", "argv", "env", "cwd", "timeout", "fds": 3}  runs in the running container with
+        its environment, on three descriptors sent along (SCM_RIGHTS) or, with "fds": 0, captured -> {"code", "output"};
         with "tty" the first descriptor is a terminal and becomes the program's controlling one
   {"do": "signal", "request", "signal"}    to the process group of an exec of this connection
   {"do": "end"}                            SIGKILL to everything, then exit

@@ -10,12 +10,11 @@ from typing import Any
 from fairway.client.base import ApiError, Client
 from fairway.client.informer import Cache
 from fairway.objects.kinds import CONFIG_MAP, SECRET
-from fairway.pods import env, resolv
+from fairway.pods import env, mounts, resolv
 from fairway.pods.config import AgentConfig
 from fairway.pods.env import Place
 from fairway.pods.images import Launch
-from fairway.pods.view import Container, Pod, Service, Volume
-from fairway.pods.volumes import Projection, project
+from fairway.pods.view import Container, Pod, Service
 
 _KINDS = {"ConfigMap": CONFIG_MAP, "Secret": SECRET}
 
@@ -44,11 +43,8 @@ class Launcher:
         """The pod's own host name."""
         return resolv.kernel_hostname(pod, self._config.node_name, self._config.cluster_domain)
 
-    async def projection(self, pod: Pod, volume: Volume, addresses: tuple[str, ...], now: float) -> Projection:
-        """The files of a projected volume. Raises ConfigProblem, ApiError, Unreachable."""
-        return await project(self._client, pod, volume, self._place(pod, addresses), now)
-
-    def _place(self, pod: Pod, addresses: tuple[str, ...]) -> Place:
+    def place(self, pod: Pod, addresses: tuple[str, ...]) -> Place:
+        """Where the pod runs, for the downward API."""
         config = self._config
         return Place(config.node_name, (config.node_ip,), addresses, self.hostname(pod), self._allocatable)
 
@@ -57,7 +53,7 @@ class Launcher:
     ) -> tuple[Launch, dict[str, Any]]:
         """How the container starts, and the request that starts it. Raises ConfigProblem, ApiError, Unreachable."""
         config = self._config
-        place = self._place(pod, addresses)
+        place = self.place(pod, addresses)
         services = env.service_variables(env.visible_services(self._services.items.values(), pod))
         sources = {
             (kind, name): await self._data(kind, name, pod.metadata.namespace)
@@ -72,6 +68,9 @@ class Launcher:
             "cwd": container.working_dir,
             "user": common.run_as_user if own.run_as_user is None else own.run_as_user,
             "group": common.run_as_group if own.run_as_group is None else own.run_as_group,
+            "groups": [*common.supplemental_groups, *filter(None, [common.fs_group])],
+            "mounts": mounts.requests(pod, container, environment),
+            **mounts.rights(container),
         }
         return launch, request
 

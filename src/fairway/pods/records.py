@@ -2,8 +2,8 @@
 
 <state_dir>/pods/<uid>/      0700
     pod.json                 the record below, written before the sandbox is made
-    volumes/<name>/          files of projected volumes
-    mounts.json              where the sandbox shows which of them
+    volumes/<name>/          what is in its volumes
+    containers/<name>/       what its containers wrote elsewhere: the upper layers of their roots
     etc/                     resolv.conf, hosts, hostname as the pod sees them
     control, lock            of the sandbox process (pods/init.py)
     state.json               what its containers did
@@ -18,7 +18,7 @@ import os
 import shutil
 import socket
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,10 @@ class PodDir:
         return self.path / "etc"
 
     @property
+    def volumes(self) -> Path:
+        return self.path / "volumes"
+
+    @property
     def control(self) -> Path:
         return self.path / "control"
 
@@ -75,19 +79,6 @@ class PodDir:
             return msgspec.json.decode((self.path / "state.json").read_bytes(), type=_State).containers
         except (FileNotFoundError, msgspec.DecodeError):
             return {}
-
-    def show(self, mounts: Sequence[tuple[str, str]]) -> None:
-        """Write down which volumes the sandbox shows where, as (volume, path)."""
-        pairs = [(f"volumes/{name}", path) for name, path in mounts]
-        _replace(self.path / "mounts.json", msgspec.json.encode(pairs), 0o600)
-
-    def fill(self, volume: str, files: Mapping[str, str]) -> None:
-        """Bring a volume's files up to date, each replaced as a whole; any user may read them, in the pod alone."""
-        folder = self.path / "volumes" / volume
-        for name, text in files.items():
-            place = folder / name
-            place.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-            _replace(place, text.encode(), 0o644)
 
     def create(self, record: PodRecord, files: Mapping[str, str]) -> None:
         """Make the directory (or bring it up to date): `files` by name for etc/, and the record last."""

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 ALWAYS, ON_FAILURE, NEVER = "Always", "OnFailure", "Never"
+FILE_MODE = 0o644  # of volumes' files that no one gave another
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -122,15 +123,35 @@ class Resources(View, frozen=True):
     limits: Mapping[str, str | int | float] = {}
 
 
+class Capabilities(View, frozen=True):
+    add: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+
+
 class SecurityContext(View, frozen=True):
+    """That of a container."""
+
     run_as_user: int | None = None
     run_as_group: int | None = None
+    privileged: bool = False
+    allow_privilege_escalation: bool = True
+    read_only_root_filesystem: bool = False
+    capabilities: Capabilities = Capabilities()
+
+
+class PodSecurityContext(View, frozen=True):
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    fs_group: int | None = None
+    supplemental_groups: tuple[int, ...] = ()
 
 
 class VolumeMount(View, frozen=True):
     name: str
     mount_path: str = ""
     sub_path: str = ""
+    sub_path_expr: str = ""
+    read_only: bool = False
 
 
 class TokenProjection(View, frozen=True):
@@ -142,9 +163,12 @@ class TokenProjection(View, frozen=True):
 class KeyToPath(View, frozen=True):
     key: str
     path: str
+    mode: int | None = None
 
 
-class ConfigMapProjection(View, frozen=True):
+class KeyProjection(View, frozen=True):
+    """The keys of a ConfigMap or Secret: all, or the `items`."""
+
     name: str = ""
     items: tuple[KeyToPath, ...] = ()
     optional: bool = False
@@ -153,6 +177,8 @@ class ConfigMapProjection(View, frozen=True):
 class DownwardFile(View, frozen=True):
     path: str
     field_ref: FieldSelector | None = None
+    resource_field_ref: ResourceSelector | None = None
+    mode: int | None = None
 
 
 class DownwardProjection(View, frozen=True):
@@ -160,20 +186,54 @@ class DownwardProjection(View, frozen=True):
 
 
 class ProjectedSource(View, frozen=True):
-    """A source of a projected volume: one of them is set."""
+    """A source of a projected volume: one of them is set, unless this agent does not know it."""
 
     service_account_token: TokenProjection | None = None
-    config_map: ConfigMapProjection | None = None
+    config_map: KeyProjection | None = None
+    secret: KeyProjection | None = None
     downward_api: DownwardProjection | None = msgspec.field(default=None, name="downwardAPI")
+
+
+class EmptyDir(View, frozen=True):
+    medium: str = ""
+    size_limit: str | int | float | None = None
+
+
+class HostPath(View, frozen=True):
+    path: str
+    type: str = ""
 
 
 class ProjectedVolume(View, frozen=True):
     sources: tuple[ProjectedSource, ...] = ()
+    default_mode: int = FILE_MODE
+
+
+class ConfigMapVolume(KeyProjection, frozen=True):
+    default_mode: int = FILE_MODE
+
+
+class SecretVolume(View, frozen=True):
+    secret_name: str = ""
+    items: tuple[KeyToPath, ...] = ()
+    optional: bool = False
+    default_mode: int = FILE_MODE
+
+
+class DownwardVolume(DownwardProjection, frozen=True):
+    default_mode: int = FILE_MODE
 
 
 class Volume(View, frozen=True):
+    """One of the sources is set, unless this agent does not know it."""
+
     name: str
+    empty_dir: EmptyDir | None = None
+    host_path: HostPath | None = None
     projected: ProjectedVolume | None = None
+    config_map: ConfigMapVolume | None = None
+    secret: SecretVolume | None = None
+    downward_api: DownwardVolume | None = msgspec.field(default=None, name="downwardAPI")
 
 
 class Container(View, frozen=True):
@@ -239,7 +299,7 @@ class PodSpec(View, frozen=True):
     volumes: tuple[Volume, ...] = ()
     service_account_name: str = ""
     readiness_gates: tuple[ReadinessGate, ...] = ()
-    security_context: SecurityContext = SecurityContext()
+    security_context: PodSecurityContext = PodSecurityContext()
 
 
 class Metadata(View, frozen=True):

@@ -13,7 +13,7 @@ import msgspec
 from fairway.client.base import ApiError, Client, Unreachable
 from fairway.kernel.base import KernelError
 from fairway.objects.kinds import POD
-from fairway.pods import lifecycle, status, volumes
+from fairway.pods import lifecycle, mounts, status
 from fairway.pods.config import AgentConfig
 from fairway.pods.errors import ConfigProblem, NetworkProblem, PodError, SandboxProblem
 from fairway.pods.events import EventType, Recorder
@@ -25,6 +25,7 @@ from fairway.pods.probing import ContainerProbes, Target, perform
 from fairway.pods.records import PodDir, PodRecord
 from fairway.pods.sandbox import ExecResult, Sandbox
 from fairway.pods.view import Container, Handler, Pod
+from fairway.pods.volumes import Volumes
 
 FIRST_RETRY, LAST_RETRY = 0.1, 10.0
 HOOK_EXTRA = 2.0  # seconds a container has at least after its preStop hook, as the kubelet grants
@@ -69,13 +70,16 @@ class Worker:
         self._ended: set[tuple[str, int]] = set()
         self._hooks: set[asyncio.Task[None]] = set()
         self._retry = FIRST_RETRY
-        self._renew_at: float | None = None
+        self._volumes = Volumes(ground.client, self.directory.volumes)
 
     # - told from outside
 
     def update(self, pod: Pod) -> None:
         """The API has a newer object."""
         known = {container.name for container in self.pod.spec.ephemeral_containers}
+        before, now = self.pod.metadata, pod.metadata
+        if (before.labels, before.annotations) != (now.labels, now.annotations):
+            self._volumes.look_again(pod, self._ground.clock())
         self.pod = pod
         for name in (container.name for container in pod.spec.ephemeral_containers if container.name not in known):
             self._say("Warning", "Failed", f"Ephemeral container {name} is not run: this agent runs none; use exec")
@@ -128,7 +132,8 @@ class Worker:
             _log.exception("pod %s", self.pod)
             return self._later()
         return min(
-            (t for t in (plan.wake, self._renew_at, *(until for _, until in self._blocked.values())) if t), default=None
+            (t for t in (plan.wake, self._volumes.due, *(until for _, until in self._blocked.values())) if t),
+            default=None,
         )
 
     def _later(self) -> float:
@@ -183,7 +188,7 @@ class Worker:
                 await self._end_sandbox()
                 return
             await self._ground.network.attach(self.pod.uid, self._sandbox.network_namespace, record.addresses)
-        self._renew_at = self._ground.clock()  # when the earlier agent would have, nobody wrote down
+        self._volumes.look_again(self.pod, self._ground.clock())
         for container in self.pod.all_containers:
             found = self._sandbox.records.get(container.name)
             if found is not None and found["exited"] is None:
@@ -243,8 +248,7 @@ class Worker:
                 containers=tuple(container.name for container in (*pod.spec.containers, *pod.spec.init_containers)),
             )
             self.directory.create(record, launcher.etc_files(pod, self._addresses))
-            await self._project()
-            self.directory.show(volumes.mounts(pod))
+            await self._fill_volumes()
             async with self._ground.making:
                 sandbox = await Sandbox.make(self.directory, record.hostname, record.host_network, self.kick)
             self._sandbox = sandbox
@@ -255,29 +259,23 @@ class Worker:
             await self._end_sandbox()
             raise
 
-    async def _project(self) -> None:
-        """Write the files of the pod's volumes, and remember when they must be fresh again."""
-        due: list[float] = []
+    async def _fill_volumes(self) -> None:
+        place = self._ground.launcher.place(self.pod, self._pod_ips())
         try:
-            for volume in volumes.projected(self.pod):
-                found = await self._ground.launcher.projection(self.pod, volume, self._pod_ips(), self._ground.clock())
-                self.directory.fill(volume.name, found.files)
-                due += [found.renew_at] if found.renew_at is not None else []
-        except (ConfigProblem, ApiError) as error:
-            self._say("Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
+            await self._volumes.fill(self.pod, place, self._ground.clock())
+        except ConfigProblem as error:
+            self._say("Warning", "FailedMount", f"MountVolume.SetUp failed for {error}")
             raise
-        self._renew_at = min(due, default=None)
 
     async def _refresh(self) -> None:
         """Make anew what will not be good for long; if that fails, the old is good for a while still."""
-        now = self._ground.clock()
-        if self._renew_at is None or self._renew_at > now or self._gone or self.pod.deleting:
+        if self._gone or self.pod.deleting or self._sandbox is None:
             return
+        place = self._ground.launcher.place(self.pod, self._pod_ips())
         try:
-            await self._project()
+            await self._volumes.refresh(self.pod, place, self._ground.clock())
         except (PodError, ApiError, Unreachable, OSError) as error:
             _log.warning("volumes of pod %s: %s", self.pod, error)
-            self._renew_at = now + LAST_RETRY
 
     async def _end_sandbox(self) -> None:
         """End the sandbox and take link and addresses back; what its containers did stays known."""
@@ -302,11 +300,10 @@ class Worker:
         if launch.stand_in and action.attempt == 0:
             what = f'Image "{container.image}" is not in this node\'s table of programs: running the stand-in server'
             self._say("Normal", "StandIn", what, container)
-        shown = volumes.mounts(self.pod)
-        missing = [m for m in container.volume_mounts if (m.name, m.mount_path) not in shown]
+        missing = mounts.missing(self.pod, container)
         if missing and action.attempt == 0:
             paths = ", ".join(f"{mount.name} at {mount.mount_path}" for mount in missing)
-            what = f"Only projected volumes are mounted in this lab: container {container.name} does without {paths}"
+            what = f"No such volumes in this lab: container {container.name} does without {paths}"
             self._say("Warning", "VolumesNotMounted", what, container)
         record = await self._sandbox.start(container.name, action.attempt, {**request, "crashes": action.crashes})
         if record.get("failed"):

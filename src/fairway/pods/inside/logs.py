@@ -37,10 +37,10 @@ class Log:
 
     def __init__(self, container: str, attempt: int) -> None:
         folder = f"logs/{container}"
-        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+        os.makedirs(folder, exist_ok=True)
         for gone in (f"{folder}/{attempt - 2}.log", f"{folder}/{attempt - 2}.log.1"):  # only one previous is kept
-            if os.path.exists(gone):  # noqa: PTH110
-                os.unlink(gone)  # noqa: PTH108
+            if os.path.exists(gone):
+                os.unlink(gone)
         self.path = f"{folder}/{attempt}.log"
         self._open()
 
@@ -55,7 +55,7 @@ class Log:
         try:
             if self.size and self.size + len(text) > SIZE:
                 os.close(self.descriptor)
-                os.replace(self.path, self.path + ".1")  # noqa: PTH105
+                os.replace(self.path, self.path + ".1")
                 self._open()
             self.size += os.write(self.descriptor, text)
         except OSError as error:

@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Callable
 
+from fairway.pods.inside import roots
 from fairway.pods.inside.connection import Connection
 from fairway.pods.inside.libc import checked, libc
 from fairway.pods.inside.logs import Log, Output
+from fairway.pods.inside.mounting import MS_NODEV, MS_NOSUID, mount
 from fairway.pods.inside.programs import Record, Trouble, read_all, signal_group, spawn
 
 CONTROL, STATE = "control", "state.json"
@@ -28,6 +30,7 @@ class Container:
         self.record = record
         self.request: Record = {}
         self.process = 0
+        self.mounts: int | None = None  # a descriptor of its mount namespace, while it runs
         self.deadline: float | None = None
         self.outputs: list[Output] = []
 
@@ -56,6 +59,7 @@ class Init:
         self.connections: dict[int, Connection] = {}
         self.containers: dict[str, Container] = {}
         self.execs: dict[int, Exec] = {}
+        self.in_memory: set[str] = set()
         self.null = os.open(os.devnull, os.O_RDWR)
         self.ending = False
         self._recall()
@@ -65,8 +69,8 @@ class Init:
 
     def _recall(self) -> None:
         """Take over the records of an earlier sandbox of this pod: what ran then was killed with it."""
-        if os.path.exists(STATE):  # noqa: PTH110
-            with open(STATE, encoding="utf-8") as file:  # noqa: PTH123
+        if os.path.exists(STATE):
+            with open(STATE, encoding="utf-8") as file:
                 records = json.load(file)["containers"]
             for name, record in records.items():
                 if record["exited"] is None:
@@ -76,9 +80,9 @@ class Init:
 
     def _remember(self) -> None:
         records = {name: container.record for name, container in self.containers.items()}
-        with open(STATE + ".new", "w", encoding="utf-8") as file:  # noqa: PTH123
+        with open(STATE + ".new", "w", encoding="utf-8") as file:
             json.dump({"containers": records}, file)
-        os.replace(STATE + ".new", STATE)  # noqa: PTH105
+        os.replace(STATE + ".new", STATE)
 
     def _watch(self, descriptor: int, handler: Callable[[], None]) -> None:
         self.handlers[descriptor] = handler
@@ -103,14 +107,14 @@ class Init:
 
         def changed() -> None:
             read_all(descriptor, len)
-            if not os.path.exists(CONTROL):  # noqa: PTH110
+            if not os.path.exists(CONTROL):
                 self.ending = True
 
         self._watch(descriptor, changed)
 
     def _listen(self) -> socket.socket:
-        if os.path.exists(CONTROL):  # noqa: PTH110
-            os.unlink(CONTROL)  # noqa: PTH108 - the lock says that its owner is gone
+        if os.path.exists(CONTROL):
+            os.unlink(CONTROL)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         listener.bind(CONTROL)
         listener.listen(16)
@@ -235,7 +239,10 @@ class Init:
         log = Log(name, request["attempt"])
         pipes = {stream: os.pipe() for stream in ("stdout", "stderr")}
         try:
-            container.process = spawn(request, (self.null, pipes["stdout"][1], pipes["stderr"][1]))
+            self._mount_memory(request)
+            streams = (self.null, pipes["stdout"][1], pipes["stderr"][1])
+            container.process = spawn(request, streams, lambda: roots.build(f"containers/{name}", request))
+            container.mounts = _mounts_of(container.process)
         except Trouble as error:
             log.write("stderr", [("F", str(error).encode())])
             raise
@@ -247,6 +254,16 @@ class Init:
                 output = Output(log, stream, reading)
                 container.outputs.append(output)
                 self._watch(reading, lambda o=output: self._drain(container, o))  # type: ignore[misc]
+
+    def _mount_memory(self, request: Record) -> None:
+        """Volumes that live in memory are mounted once, here, so that all of the pod's containers see the same."""
+        for entry in request.get("mounts", ()):
+            if entry.get("memory") is not None and entry["source"] not in self.in_memory:
+                try:
+                    _mount_memory(entry["source"], entry["memory"])
+                except OSError as error:
+                    raise Trouble(str(error)) from None
+                self.in_memory.add(entry["source"])
 
     def _drain(self, container: Container, output: Output) -> None:
         if output in container.outputs and not read_all(output.descriptor, output.feed):
@@ -280,6 +297,9 @@ class Init:
     def _exited(self, name: str, container: Container, status: int) -> None:
         signal_group(container.process, signal.SIGKILL)
         container.process, container.deadline = 0, None
+        if container.mounts is not None:
+            os.close(container.mounts)
+            container.mounts = None
         for output in list(container.outputs):
             self._drain(container, output)
         for output in container.outputs:
@@ -308,10 +328,13 @@ class Init:
     # - programs beside a container
 
     def _exec(self, connection: Connection, request: Record) -> None:
-        container = self.containers.get(request.get("container", ""))
-        base = container.request if container is not None else {}
+        container = self.containers.get(request["container"])
+        mounts = container.mounts if container is not None else None
+        if container is None or mounts is None:
+            raise Trouble(f"container {request['container']} does not run")
+        base = container.request
         request = {**base, **{k: v for k, v in request.items() if v is not None}}
-        request["env"] = {**base.get("env", {"PATH": os.defpath}), **(request.get("env") or {})}
+        request["env"] = {**base["env"], **(request.get("env") or {})}
         pipe = None
         if request.get("fds"):
             streams = connection.take(request["fds"])
@@ -319,7 +342,7 @@ class Init:
             pipe, writing = os.pipe()
             streams = (os.dup(self.null), writing, os.dup(writing))
         try:
-            process = spawn(request, streams)
+            process = spawn(request, streams, lambda: roots.enter(mounts, request))
         except Trouble:
             if pipe is not None:
                 os.close(pipe)
@@ -354,3 +377,17 @@ class Init:
             if run.connection is connection and run.request.get("id") == request["request"]:
                 signal_group(run.process, request["signal"])
         return {}
+
+
+def _mounts_of(process: int) -> int | None:
+    """A descriptor of a process's mount namespace, good for as long as it is open; None when it has ended already."""
+    try:
+        return os.open(f"/proc/{process}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def _mount_memory(folder: str, size: str) -> None:
+    status = os.stat(folder)
+    options = f"mode={status.st_mode & 0o7777:o},gid={status.st_gid}" + (f",size={size}" if size else "")
+    mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV, options)

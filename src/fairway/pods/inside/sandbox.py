@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import socket
@@ -11,32 +10,12 @@ import sys
 
 from fairway.pods.inside.libc import checked, libc
 from fairway.pods.inside.loop import Init
-from fairway.pods.inside.volumes import lay_volumes
+from fairway.pods.inside.mounting import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, MS_SLAVE, mount
 
-LOCK = "lock"
+LOCK, SHM = "lock", "/dev/shm"
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
-MS_BIND, MS_REC, MS_SLAVE, MS_RDONLY = 0x1000, 0x4000, 0x80000, 0x1
-MS_NOSUID_NODEV_NOEXEC = 0x2 | 0x4 | 0x8
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
-
-
-def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    checked(
-        libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode()),
-        f"mount {source} on {target}",
-    )
-
-
-def _lay_files() -> None:
-    """Show the pod's own etc/*. When the host lacks one of the files there is nothing to mount on: then the pod's
-    folder and the host's are shown as one, read-only, rather than ever making a file on the host."""
-    names = sorted(entry.name for entry in os.scandir("etc"))
-    if all(os.path.isfile(f"/etc/{name}") for name in names):  # noqa: PTH113 - pathlib costs 10 ms to import
-        for name in names:
-            _mount(f"etc/{name}", f"/etc/{name}", "", MS_BIND)
-    else:
-        _mount("overlay", "/etc", "overlay", MS_RDONLY, f"lowerdir={os.path.abspath('etc')}:/etc")  # noqa: PTH100
 
 
 def _raise_loopback() -> None:
@@ -48,10 +27,9 @@ def _raise_loopback() -> None:
 
 def _furnish(hostname: str, host_network: bool) -> None:
     """Make the fresh namespaces livable. Mounts of the host still come and go in ours (slave), ours never in its."""
-    _mount("none", "/", "", MS_REC | MS_SLAVE)
-    _mount("proc", "/proc", "proc", MS_NOSUID_NODEV_NOEXEC)
-    _lay_files()
-    lay_volumes()
+    mount("none", "/", "", MS_REC | MS_SLAVE)
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    mount("tmpfs", SHM, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=64m")  # shared by its containers
     socket.sethostname(hostname)
     if not host_network:
         _raise_loopback()
@@ -96,7 +74,7 @@ def main(argv: list[str]) -> int:
         os.close(listening)
         _sandbox(hostname, host_network, telling)
     os.close(telling)
-    with open(listening, "rb") as pipe:  # noqa: PTH123
+    with open(listening, "rb") as pipe:
         said = pipe.read()
     if said == b"ready":
         return 0
