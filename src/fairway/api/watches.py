@@ -20,13 +20,15 @@ from fairway.api.options import check_watch
 from fairway.api.reads import parse_revision
 from fairway.api.requests import Options, Request
 from fairway.api.selection import Selection, narrow, select
-from fairway.store.base import Compacted, Event, Page, Store, StoreError, TooSlow
+from fairway.store.base import Bell, Compacted, Event, Page, Store, StoreError, TooSlow
 
 Change = Literal["ADDED", "MODIFIED", "DELETED"]
 
 BOOKMARK_SECONDS = 60.0
 DEFAULT_TIMEOUT_SECONDS = 3600
 CACHED_BYTES = 4 * 1024 * 1024
+ENTRY_BYTES = 256
+"""What remembering a line costs besides the line."""
 INITIAL_END = "k8s.io/initial-events-end"
 
 
@@ -44,8 +46,12 @@ def transition(event: Event, selection: Selection) -> tuple[Change, bytes] | Non
     return None
 
 
+Audience = tuple[str, ...]
+"""What watches have in common that are told the same."""
+
+
 class EventCache:
-    """The last encoded lines, `limit` bytes of them, so that a thousand watchers cost one encoding."""
+    """The last encoded lines, about `limit` bytes of them, so that a thousand watchers cost one encoding."""
 
     def __init__(self, limit: int = CACHED_BYTES) -> None:
         self._lines: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
@@ -57,9 +63,9 @@ class EventCache:
         found = self._lines.get(key)
         if found is None:
             found = self._lines[key] = make()
-            self._size += len(found)
+            self._size += len(found) + ENTRY_BYTES
             while self._size > self._limit and len(self._lines) > 1:
-                self._size -= len(self._lines.popitem(last=False)[1])
+                self._size -= len(self._lines.popitem(last=False)[1]) + ENTRY_BYTES
         return found
 
 
@@ -96,16 +102,22 @@ class Watching:
         page = await self._store.range(prefix)
         return page.revision, page
 
-    def line(self, request: Request, change: Change, value: bytes, revision: int, key: str, first: bool) -> bytes:
-        """One event as a line of the stream."""
-        form, version = request.wanted.form, request.target.api_version
-        if form == "Table":
-            # Ages make a table's line the moment's own; the columns are told once per watch.
-            return self._encode(request, change, value, revision, columns=first)
-        cache_key = (revision, key, change, form, version)
-        return self._cache.line(cache_key, lambda: self._encode(request, change, value, revision))
+    def told(self, request: Request, audience: Audience, selection: Selection, event: Event) -> bytes:
+        """What an event is to those who asked for the same, as a line of the stream: b"" if nothing."""
 
-    def _encode(self, request: Request, change: Change, value: bytes, revision: int, columns: bool = True) -> bytes:
+        def make() -> bytes:
+            found = transition(event, selection)
+            return self.line(request, *found, event.revision, event.key) if found else b""
+
+        return self._cache.line((audience, event.revision, event.key), make)
+
+    def line(self, request: Request, change: Change, value: bytes, revision: int, key: str) -> bytes:
+        """One event as a line of the stream."""
+        cache_key = (revision, key, change, request.wanted.form, request.target.api_version)
+        return self._cache.line(cache_key, lambda: self.encode(request, change, value, revision))
+
+    def encode(self, request: Request, change: Change, value: bytes, revision: int, columns: bool = True) -> bytes:
+        """One event as a line of the stream, a table's without its columns where they were told before."""
         body = render.form_bytes(request.target, request.wanted, request.options, value, revision, self._now())
         if not columns:
             shown = msgspec.json.decode(body)
@@ -117,9 +129,9 @@ class Watching:
         """The store's revision."""
         return await self._store.revision()
 
-    def events(self, prefix: str, after: int) -> AsyncGenerator[Sequence[Event], None]:
+    def events(self, prefix: str, after: int, bell: Bell) -> AsyncGenerator[Sequence[Event], None]:
         """The store's own watch."""
-        return self._store.watch(prefix, after)
+        return self._store.watch(prefix, after, bell)
 
     @property
     def bookmark_seconds(self) -> float:
@@ -136,47 +148,50 @@ class _Watch:
         self._selection = selection
         self._initial = initial
         self._first = True
+        wanted, target, options = request.wanted, request.target, request.options
+        self._audience: Audience = (
+            target.kind.group,
+            target.kind.plural,
+            target.api_version,
+            target.name,
+            wanted.form,
+            options.label_selector,
+            options.field_selector,
+        )
 
     async def run(self, prefix: str, after: int) -> AsyncGenerator[bytes, None]:
         """The lines, until the time is over or the store ends the watch (told as an ERROR event)."""
         if self._initial is not None:
             yield self._state(self._initial)
+        loop, patience, bell = asyncio.get_running_loop(), self._watching.bookmark_seconds, Bell()
         timeout = self._request.options.timeout_seconds
-        seconds = timeout if timeout > 0 else DEFAULT_TIMEOUT_SECONDS
-        deadline = asyncio.get_running_loop().time() + seconds
-        # Closed from the inside out: the store's watch cannot be closed while a read of it is under way.
-        async with (
-            aclosing(self._watching.events(prefix, after)) as events,
-            aclosing(self._follow(events, after, deadline)) as chunks,
-        ):
-            async for chunk in chunks:
-                yield chunk
-
-    async def _follow(
-        self, events: AsyncGenerator[Sequence[Event], None], told: int, deadline: float
-    ) -> AsyncGenerator[bytes, None]:
-        loop = asyncio.get_running_loop()
-        seen = await self._watching.current()
-        pending: asyncio.Future[Sequence[Event]] | None = None
+        spoken = loop.time()
+        deadline = spoken + (timeout if timeout > 0 else DEFAULT_TIMEOUT_SECONDS)
+        told, seen = after, await self._watching.current()
+        alarm = loop.call_at(min(deadline, spoken + patience), bell.ring)
         try:
-            while (left := deadline - loop.time()) > 0:
-                pending = pending or asyncio.ensure_future(anext(events))
-                done, _ = await asyncio.wait([pending], timeout=min(left, self._watching.bookmark_seconds))
-                if done:
-                    batch, pending = pending.result(), None
-                    told = batch[-1].revision
-                    if lines := self._lines(batch):
-                        yield lines
-                elif self._request.options.allow_bookmarks and loop.time() < deadline:
-                    # Silence since `seen` was read means that everything up to it was told.
-                    told, seen = max(told, seen), await self._watching.current()
-                    yield self._bookmark(told)
-        except (StoreError, StopAsyncIteration) as error:
+            async with aclosing(self._watching.events(prefix, after, bell)) as events:
+                async for batch in events:
+                    if batch:
+                        told = batch[-1].revision
+                        if lines := self._lines(batch):
+                            spoken = loop.time()
+                            yield lines
+                        continue
+                    now = loop.time()
+                    if now >= deadline:
+                        return
+                    if now >= spoken + patience:
+                        spoken = now
+                        if self._request.options.allow_bookmarks:
+                            # Silence since `seen` was read means that everything up to it was told.
+                            told, seen = max(told, seen), await self._watching.current()
+                            yield self._bookmark(told)
+                    alarm = loop.call_at(min(deadline, spoken + patience), bell.ring)
+        except StoreError as error:
             yield self._error(error)
         finally:
-            if pending:
-                pending.cancel()
-                await asyncio.wait([pending])
+            alarm.cancel()
 
     def _state(self, page: Page) -> bytes:
         lines = [
@@ -189,16 +204,20 @@ class _Watch:
         return b"".join(lines)
 
     def _lines(self, batch: Sequence[Event]) -> bytes:
-        lines = []
-        for event in batch:
-            if found := transition(event, self._selection):
-                change, value = found
-                lines.append(self._line(change, value, event.revision, event.key))
-        return b"".join(lines)
+        if self._request.wanted.form != "Table":
+            tell, request, audience, selection = self._watching.told, self._request, self._audience, self._selection
+            if len(batch) == 1:
+                return tell(request, audience, selection, batch[0])
+            return b"".join([tell(request, audience, selection, event) for event in batch])
+        found = [(event, seen) for event in batch if (seen := transition(event, self._selection))]
+        return b"".join([self._line(*seen, event.revision, event.key) for event, seen in found])
 
     def _line(self, change: Change, value: bytes, revision: int, key: str) -> bytes:
+        if self._request.wanted.form != "Table":
+            return self._watching.line(self._request, change, value, revision, key)
+        # Ages make a table's line the moment's own; the columns are told once per watch.
         first, self._first = self._first, False
-        return self._watching.line(self._request, change, value, revision, key, first)
+        return self._watching.encode(self._request, change, value, revision, columns=first)
 
     def _bookmark(self, revision: int, annotations: dict[str, str] | None = None) -> bytes:
         target = self._request.target

@@ -9,7 +9,7 @@ can make no cycles.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -103,6 +103,29 @@ class Unusable(StoreError):
     """The store's file or cluster cannot be used: damaged, foreign, held by somebody else, full."""
 
 
+class Bell:
+    """Wakes the reader of a watch: a read under way cannot be broken off without ending the watch."""
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._wake: Callable[[], object] | None = None
+
+    def hang(self, wake: Callable[[], object]) -> None:
+        """Say what wakes the reader."""
+        self._wake = wake
+
+    def ring(self) -> None:
+        """Wake the reader, or have it find the bell rung when it comes."""
+        self._rung = True
+        if self._wake:
+            self._wake()
+
+    def silence(self) -> bool:
+        """Whether it was rung since the last time."""
+        rung, self._rung = self._rung, False
+        return rung
+
+
 class Store(Protocol):
     """A durable, ordered map of bytes with history."""
 
@@ -118,10 +141,11 @@ class Store(Protocol):
         transaction's revision once the changes are durable. A transaction that changes nothing returns the current
         revision."""
 
-    def watch(self, prefix: str, after: int) -> AsyncGenerator[Sequence[Event], None]:
+    def watch(self, prefix: str, after: int, bell: Bell | None = None) -> AsyncGenerator[Sequence[Event], None]:
         """Every event under `prefix` with a revision greater than `after`, in order, in batches that never split a
-        transaction; goes on until closed (`aclose`). Raises Compacted when history no longer reaches back to `after`,
-        TooSlow when the reader falls behind."""
+        transaction; goes on until closed (`aclose`). Whenever `bell` is rung, an empty batch comes once everything
+        before is told. Raises Compacted when history no longer reaches back to `after`, TooSlow when the reader falls
+        behind."""
 
     async def revision(self) -> int:
         """The current revision: that of the last durable change; at least 1."""

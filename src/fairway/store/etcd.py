@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 from fairway.store import etcd_wire as wire
-from fairway.store.base import Check, Conflict, Delete, Entry, Event, Page, Put, StoreError
+from fairway.store.base import Bell, Check, Conflict, Delete, Entry, Event, Page, Put, StoreError
 from fairway.store.etcd_mirror import Mirror
 from fairway.store.etcd_rpc import AlreadyCompacted, Cluster, Tls
 from fairway.store.etcd_writer import Slots, Writer
@@ -53,9 +53,9 @@ class EtcdStore:
                 raise StoreError(f"key {key!r} does not begin with a slash")
         return await connection.finish(self._commit(connection, checks, changes))
 
-    async def watch(self, prefix: str, after: int) -> AsyncGenerator[Sequence[Event], None]:
+    async def watch(self, prefix: str, after: int, bell: Bell | None = None) -> AsyncGenerator[Sequence[Event], None]:
         log = (await self._connected()).mirror.log
-        async with aclosing(log.watch(prefix, after)) as batches:
+        async with aclosing(log.watch(prefix, after, bell)) as batches:
             async for batch in batches:
                 yield batch
 

@@ -10,7 +10,19 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 
-from fairway.store.base import Check, Compacted, Conflict, Delete, Entry, Event, FutureRevision, Page, Put, StoreError
+from fairway.store.base import (
+    Bell,
+    Check,
+    Compacted,
+    Conflict,
+    Delete,
+    Entry,
+    Event,
+    FutureRevision,
+    Page,
+    Put,
+    StoreError,
+)
 from fairway.store.watch import Watchers, transactions
 
 FIRST_REVISION = 1
@@ -127,10 +139,10 @@ class Log:
         start = bisect_right(self._history, revision, key=lambda event: event.revision)
         return [event for event in self._history[start:] if event.key.startswith(prefix)]
 
-    async def watch(self, prefix: str, after: int) -> AsyncGenerator[Sequence[Event], None]:
+    async def watch(self, prefix: str, after: int, bell: Bell | None = None) -> AsyncGenerator[Sequence[Event], None]:
         """See `Store.watch`: first what history has, then what comes."""
         backlog = self.events_after(after, prefix)
-        with self.watchers.joined(prefix, max(after, self._revision)) as watcher:
+        with self.watchers.joined(prefix, max(after, self._revision), bell) as watcher:
             for batch in transactions(backlog):
                 yield batch
             while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
-from fairway.store.base import Check, Delete, Entry, Event, Page, Put, StoreError
+from fairway.store.base import Bell, Check, Delete, Entry, Event, Page, Put, StoreError
 from fairway.store.log import Log
 
 
@@ -26,8 +26,8 @@ class MemoryStore:
             self._log.publish(transaction)
         return self._log.revision
 
-    def watch(self, prefix: str, after: int) -> AsyncGenerator[Sequence[Event], None]:
-        return self._log.watch(prefix, after)
+    def watch(self, prefix: str, after: int, bell: Bell | None = None) -> AsyncGenerator[Sequence[Event], None]:
+        return self._log.watch(prefix, after, bell)
 
     async def revision(self) -> int:
         return self._log.revision

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
-from fairway.store.base import Check, Conflict, Delete, Entry, Event, Page, Put, StoreError
+from fairway.store.base import Bell, Check, Conflict, Delete, Entry, Event, Page, Put, StoreError
 from fairway.store.committer import Committer
 from fairway.store.file import LogFile
 from fairway.store.log import Transaction
@@ -38,8 +38,8 @@ class SqliteStore:
         await self._committer.submit(transaction)
         return transaction.revision
 
-    def watch(self, prefix: str, after: int) -> AsyncGenerator[Sequence[Event], None]:
-        return self._log.watch(prefix, after)
+    def watch(self, prefix: str, after: int, bell: Bell | None = None) -> AsyncGenerator[Sequence[Event], None]:
+        return self._log.watch(prefix, after, bell)
 
     async def revision(self) -> int:
         return self._log.revision

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from fairway.store.base import Event, StoreError, TooSlow
+from fairway.store.base import Bell, Event, StoreError, TooSlow
 
 BUFFER_EVENTS = 8192
 
@@ -15,13 +15,16 @@ BUFFER_EVENTS = 8192
 class Watcher:
     """One reader's buffer of batches, at most `limit` events in all."""
 
-    def __init__(self, after: int, limit: int = BUFFER_EVENTS) -> None:
+    def __init__(self, after: int, limit: int = BUFFER_EVENTS, bell: Bell | None = None) -> None:
         self.after = after
         self._limit = limit
+        self._bell = bell
         self._batches: deque[Sequence[Event]] = deque()
         self._size = 0
         self._failure: StoreError | None = None
-        self._wake = asyncio.Event()
+        self._wake: asyncio.Future[None] | None = None
+        if bell:
+            bell.hang(self._rouse)
 
     def push(self, batch: Sequence[Event]) -> None:
         """Add a batch; a reader too far behind loses its buffer and will be told so."""
@@ -32,24 +35,31 @@ class Watcher:
             return
         self._batches.append(batch)
         self._size += len(batch)
-        self._wake.set()
+        self._rouse()
 
     def fail(self, failure: StoreError) -> None:
         """End the watch with `failure`."""
         self._batches.clear()
         self._failure = failure
-        self._wake.set()
+        self._rouse()
 
     async def next(self) -> Sequence[Event]:
-        """The oldest batch, waited for if need be. Raises the failure the watch was ended with."""
+        """The oldest batch, waited for if need be; an empty one when there is none and the bell was rung. Raises the
+        failure the watch was ended with."""
         while not self._batches:
             if self._failure:
                 raise self._failure
-            self._wake.clear()
-            await self._wake.wait()
+            if self._bell and self._bell.silence():
+                return ()
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
         batch = self._batches.popleft()
         self._size -= len(batch)
         return batch
+
+    def _rouse(self) -> None:
+        if self._wake and not self._wake.done():
+            self._wake.set_result(None)
 
 
 class Watchers:
@@ -75,9 +85,9 @@ class Watchers:
                 watcher.fail(failure)
 
     @contextmanager
-    def joined(self, prefix: str, after: int) -> Iterator[Watcher]:
+    def joined(self, prefix: str, after: int, bell: Bell | None = None) -> Iterator[Watcher]:
         """A watcher of `prefix` for as long as the block lasts; it gets what is delivered after revision `after`."""
-        watcher = Watcher(after)
+        watcher = Watcher(after, bell=bell)
         self._by_prefix.setdefault(prefix, set()).add(watcher)
         try:
             yield watcher

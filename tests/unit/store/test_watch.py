@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fairway.store.base import Event, StoreError, TooSlow
+from fairway.store.base import Bell, Event, StoreError, TooSlow
 from fairway.store.watch import Watcher, Watchers, transactions
 
 
@@ -31,6 +31,24 @@ def test_a_watcher_that_reads_is_never_too_slow() -> None:
         for revision in range(1, 10):
             watcher.push([event(revision)])
             assert (await watcher.next())[0].revision == revision
+
+    asyncio.run(story())
+
+
+def test_a_bell_wakes_the_reader_once_everything_before_is_told() -> None:
+    async def story() -> None:
+        bell = Bell()
+        watcher = Watcher(0, bell=bell)
+        bell.ring()
+        assert await watcher.next() == ()
+        reading = asyncio.ensure_future(watcher.next())
+        await asyncio.sleep(0)
+        assert not reading.done(), "one ring is one waking"
+        bell.ring()
+        assert await reading == ()
+        bell.ring()
+        watcher.push([event(1)])
+        assert len(await watcher.next()) == 1 and await watcher.next() == ()
 
     asyncio.run(story())
 
