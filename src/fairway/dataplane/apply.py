@@ -5,8 +5,8 @@ before anything jumps to it and removed after the last jump is gone; a Service t
 changed in one transaction; what refuses traffic stands before the translation goes and goes after it has come.
 
 Only chains that differ are written. Transactions are bounded in size where the order allows it, because
-`iptables-restore` 1.8.9 on nf_tables takes time that grows with the square of a transaction: endpoints' chains, to
-which nothing jumps yet, are laid in pieces, and the dispatch chains come last.
+`iptables-restore` 1.8.9 on nf_tables takes time that grows with the square of a transaction: chains to which nothing
+jumps yet are laid in pieces, those of endpoints first, the dispatch chains after them, and the jumps come last.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from fairway.dataplane.iptables import NO_RULES, Chains, Rules, Tables
 from fairway.dataplane.iptables_base import BASE_CHAINS, LOCALNET_GUARD, SERVICE_CHAIN_PREFIXES, SHARED_CHAINS
 from fairway.ruleset.iptables import BUILTIN
 
-PIECE_LINES = 4000
+PIECE_LINES = 2000
 """Lines after which a transaction is ended, if it may be ended there."""
+
+_LAID_RULES = 1000
+"""Rules of one chain that go together while nothing jumps to it yet."""
 
 _DISPATCH = ("KUBE-NODEPORTS", "KUBE-SERVICES")
 _REFUSALS = ("KUBE-SERVICES", "KUBE-EXTERNAL-SERVICES", "KUBE-PROXY-FIREWALL")
@@ -158,8 +161,8 @@ def _filter(held: Held, wanted: Chains) -> tuple[list[Step], list[Step]]:
 
 
 def _nat(held: Held, wanted: Chains) -> Iterator[Step]:
-    """Foundations, new chains, changed Services one by one, then dispatch with the Services whose dispatch changes,
-    then what is left over."""
+    """Foundations, new chains (to which nothing jumps yet), changed Services one by one, then dispatch with the
+    Services whose dispatch changes, then what is left over."""
     old = held.chains("nat")
     own = [name for name in wanted if name.startswith(SERVICE_CHAIN_PREFIXES)]
     fresh = [name for name in own if name not in old]
@@ -167,10 +170,8 @@ def _nat(held: Held, wanted: Chains) -> Iterator[Step]:
     foundation = Step()
     _update(foundation, held, "nat", wanted, [name for name in BASE_CHAINS["nat"] if name not in _DISPATCH])
     yield foundation
-    for name in fresh:
-        step = Step()
-        step.write(name, wanted[name])
-        yield step
+    for name in (*fresh, *(name for name in _DISPATCH if name not in old)):
+        yield from _laid(name, wanted[name])
     groups = _by_service(changed, wanted)
     last = Step()
     redirected = _redirected(old, wanted)
@@ -180,10 +181,19 @@ def _nat(held: Held, wanted: Chains) -> Iterator[Step]:
             step.write(name, wanted[name])
         if step is not last:
             yield step
-    _update(last, held, "nat", wanted, _DISPATCH)
+    _update(last, held, "nat", wanted, [name for name in _DISPATCH if name in old])
     _update(last, held, "nat", wanted, BUILTIN["nat"])
     yield last
     yield from _removals(held, wanted)
+
+
+def _laid(chain: str, rules: Rules) -> Iterator[Step]:
+    """A chain that nothing jumps to yet."""
+    step = Step()
+    step.write(chain, rules[:_LAID_RULES])
+    yield step
+    for start in range(_LAID_RULES, len(rules), _LAID_RULES):
+        yield Step(rules=[f"-A {chain} {rule}" for rule in rules[start : start + _LAID_RULES]])
 
 
 def _by_service(chains: Sequence[str], wanted: Chains) -> Mapping[str, list[str]]:

@@ -122,15 +122,20 @@ def test_refusals_stand_before_the_translation_goes_and_go_after_it_has_come() -
     assert refused == [["a", "b"], [], ["b"]]
 
 
-def test_a_first_load_comes_in_pieces_and_dispatches_last() -> None:
+def test_a_first_load_comes_in_pieces_and_is_jumped_to_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairway.dataplane.apply._LAID_RULES", 8)
     netfilter = FakeNetfilter()
     desired = state(*((name, 5, {}) for name in "abcdefghijklmnop"))
 
-    texts = [text for text in apply(netfilter, desired, piece=40) if text.startswith("*nat")]
+    texts = [text for text in apply(netfilter, desired, piece=20) if text.startswith("*nat")]
 
-    assert len(texts) > 5
-    assert max(text.count("\n") for text in texts) <= 44
-    assert [n for n, text in enumerate(texts) if "-A KUBE-SERVICES" in text] == [len(texts) - 1]
+    assert len(texts) > 10
+    assert max(text.count("\n") for text in texts) <= 24
+    chains = [n for n, text in enumerate(texts) if "-A KUBE-S" in text.replace("-A KUBE-SERVICES", "")]
+    dispatch = [n for n, text in enumerate(texts) if "-A KUBE-SERVICES" in text]
+    assert len(dispatch) > 1
+    assert chains[-1] <= dispatch[0]
+    assert [n for n, text in enumerate(texts) if "-I PREROUTING" in text] == [len(texts) - 1]
 
 
 def test_foreign_rules_that_jump_to_ours_keep_the_chain_alive_but_empty() -> None:
