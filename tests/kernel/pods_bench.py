@@ -131,9 +131,11 @@ class Node:
             assert time.monotonic() < deadline, f"{argv} says {answer}"
             time.sleep(0.05)
 
-    def get(self, address: str, path: str) -> str:
+    def get(self, address: str, path: str, *, port: int = 80, source: str = "") -> str:
         with netns.entered(netns.path(self.name)):
-            handle = socket.create_connection((address, 80), timeout=5)
+            handle = socket.create_connection(
+                (address, port), timeout=5, source_address=(source, 0) if source else None
+            )
         with handle:
             handle.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
             answer = b"".join(iter(lambda: handle.recv(4096), b""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from fairway.client.base import Object
 from fairway.control import owners, pods
@@ -19,12 +19,21 @@ _KEEPS_OUT = ("NoSchedule", "NoExecute")
 _NO_MATCH = "node(s) didn't match Pod's node affinity/selector"
 
 
+_NO_PORTS = "node(s) didn't have free ports for the requested pod ports"
+_EVERYWHERE = frozenset({"", "0.0.0.0", "::"})
+
+HostPort: TypeAlias = tuple[str, int, str]
+"""Protocol, port, and the node's address it is taken at ("" for all)."""
+
+
 @dataclass
 class Load:
-    """How full the nodes are: pods on each by node name, and among them those of the same owner."""
+    """How full the nodes are: pods on each by node name, among them those of the same owner, and what host ports are
+    taken (where that matters)."""
 
     all: Counter[str] = field(default_factory=Counter)
     same: Counter[str] = field(default_factory=Counter)
+    ports: dict[str, list[HostPort]] = field(default_factory=dict)
 
 
 def is_ours(pod: Object) -> bool:
@@ -43,11 +52,33 @@ def load_for(pod: Object, bound: Iterable[tuple[str, Object]]) -> Load:
     """Count `bound`, pairs of (node name, pod) of all pods that have not finished."""
     holder = owners.controller_of(pod)
     load = Load()
+    wants_ports = bool(host_ports(pod))
     for node, other in bound:
         load.all[node] += 1
+        if wants_ports:
+            load.ports.setdefault(node, []).extend(host_ports(other))
         if holder is not None and owners.is_controlled_by(other, holder["uid"]):
             load.same[node] += 1
     return load
+
+
+def host_ports(pod: Object) -> list[HostPort]:
+    """The ports a pod takes of its node: those of containers, and of init containers that go on beside them."""
+    spec = pod["spec"]
+    beside = [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]
+    ports = [port for container in (*spec["containers"], *beside) for port in container.get("ports") or ()]
+    return [
+        (port.get("protocol") or "TCP", port["hostPort"], port.get("hostIP") or "")
+        for port in ports
+        if port.get("hostPort")
+    ]
+
+
+def conflict(one: HostPort, other: HostPort) -> bool:
+    """Whether two pods cannot have these on one node; an address for all stands against each."""
+    if one[:2] != other[:2]:
+        return False
+    return one[2] == other[2] or bool({one[2], other[2]} & _EVERYWHERE)
 
 
 def choose(pod: Object, nodes: Sequence[Object], load: Load) -> tuple[str, Counter[str]]:
@@ -77,6 +108,8 @@ def obstacle(pod: Object, node: Object, load: Load) -> str:
         return "node(s) were not ready"
     if not _wants(pod, node):
         return _NO_MATCH
+    if any(conflict(port, taken) for port in host_ports(pod) for taken in load.ports.get(node["metadata"]["name"], ())):
+        return _NO_PORTS
     most = str((node.get("status", {}).get("allocatable") or {}).get("pods", ""))
     return "Too many pods" if most.isdecimal() and load.all[node["metadata"]["name"]] >= int(most) else ""
 

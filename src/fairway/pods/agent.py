@@ -129,7 +129,7 @@ class Agent:
             if handle is not None:
                 handle.close()
                 if record is not None:
-                    self._network.adopt(record.uid, record.addresses)
+                    self._network.adopt(record.uid, record.addresses, record.forwards)
 
     def _on_nodes(self, changes: Sequence[Change[dict[str, Any]]]) -> None:
         self._nodes_changed.set()

@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from fairway.kernel.base import KernelError, Links, LinkState, Netfilter, Veth
-from fairway.network import flannel, masquerade
+from fairway.network import flannel, hostports, masquerade
+from fairway.network.hostports import Forward
 from fairway.network.ipam import Ipam, IpamError, IpamState
-from fairway.packet import Family
+from fairway.packet import Family, family_of
 from fairway.pods.errors import NetworkProblem
+from fairway.pods.view import Pod
 
 POD_DEVICE = "eth0"
 T = TypeVar("T")
@@ -48,6 +50,19 @@ def usable(held: Mapping[str, tuple[str, ...]], ranges: Sequence[str]) -> dict[s
     return kept
 
 
+def forwards(pod: Pod, addresses: Sequence[str]) -> tuple[Forward, ...]:
+    """The host ports of a pod with these addresses: one for each family that the port's own address allows."""
+    if pod.spec.host_network:
+        return ()
+    ports = [port for container in pod.all_containers for port in container.ports if port.host_port]
+    return tuple(
+        Forward(port.protocol, port.host_ip, port.host_port, address, port.container_port)
+        for port in ports
+        for address in addresses
+        if port.host_ip in ("", "0.0.0.0") or family_of(port.host_ip) is family_of(address)
+    )
+
+
 class PodNetwork:
     """The node's links and the addresses of its pods. `ready` is set once pods can be given both.
 
@@ -75,14 +90,17 @@ class PodNetwork:
         self._applied = _read(self._file)
         self._held: dict[str, tuple[str, ...]] = {}
         self._attached: dict[str, Veth] = {}
+        self._forwards: dict[str, tuple[Forward, ...]] = {}
         self._ipam: Ipam | None = None
         self._ranges: tuple[str, ...] = ()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="links")
 
-    def adopt(self, uid: str, addresses: tuple[str, ...]) -> None:
-        """A pod that has these addresses lives already."""
+    def adopt(self, uid: str, addresses: tuple[str, ...], ports: tuple[Forward, ...] = ()) -> None:
+        """A pod that has these addresses and host ports lives already."""
         if addresses:
             self._held[uid] = addresses
+        if ports:
+            self._forwards[uid] = ports
 
     async def configure(self, ranges: tuple[str, ...], nodes: Iterable[Mapping[str, Any]]) -> None:
         """Lay bridge, overlay and masquerade for this node's ranges and the other nodes. Raises KernelError or
@@ -104,6 +122,8 @@ class PodNetwork:
             _write(self._file, wanted)
         if ranges != self._ranges:
             self._masquerade(ranges)
+        if not self.ready.is_set():  # host ports of pods that ended while no agent was here
+            self._lay_host_ports()
 
     def _apply(self, wanted: LinkState, previous: LinkState | None) -> None:
         """Lay the node's links, and link again the pods whose link is no port of the bridge: all of them when the
@@ -137,6 +157,12 @@ class PodNetwork:
                 if text:
                     self._netfilter.restore(family, text)
 
+    def _lay_host_ports(self) -> None:
+        for family in Family:
+            text = hostports.changes(family, dict(self._forwards), self._netfilter.save(family, "nat"))
+            if text:
+                self._netfilter.restore(family, text)
+
     async def restore(self) -> None:
         """Put back what someone removed of links, pods' ones among them, and masquerade rules; with everything in place
         it changes nothing."""
@@ -144,6 +170,8 @@ class PodNetwork:
         if self.ready.is_set() and applied is not None:
             await self._call(lambda: self._apply(applied, applied))
             await self._call(lambda: self._masquerade(self._ranges))
+            if self._forwards:
+                await self._call(self._lay_host_ports)
 
     def allocate(self, uid: str) -> tuple[str, ...]:
         """The addresses of a pod, the same for as long as it holds them. Raises NetworkProblem."""
@@ -158,8 +186,10 @@ class PodNetwork:
         """Whether a pod still rightly has these addresses (its node's ranges may have changed meanwhile)."""
         return self._ipam is not None and self._ipam.held(uid) == addresses
 
-    async def attach(self, uid: str, namespace: str, addresses: tuple[str, ...]) -> None:
-        """Link a pod's network namespace (a file) to the bridge. Raises NetworkProblem."""
+    async def attach(
+        self, uid: str, namespace: str, addresses: tuple[str, ...], ports: tuple[Forward, ...] = ()
+    ) -> None:
+        """Link a pod's network namespace (a file) to the bridge, and its host ports to it. Raises NetworkProblem."""
         if self._ipam is None:
             raise NetworkProblem("the node has no pod range yet: waiting for spec.podCIDR")
         veth = Veth(
@@ -176,12 +206,17 @@ class PodNetwork:
         try:
             await self._call(lambda: self._links.add_veth(veth))
             self._attached[uid] = veth
+            if ports:
+                self._forwards[uid] = ports
+                await self._call(self._lay_host_ports)
         except KernelError as error:
             raise NetworkProblem(str(error)) from error
 
     async def detach(self, uid: str) -> None:
         """Remove a pod's link and take its addresses back; none is no error."""
         self._attached.pop(uid, None)
+        if self._forwards.pop(uid, ()):
+            await self._call(self._lay_host_ports)
         await self._call(lambda: self._links.delete_link(link_name(uid)))
         self._held.pop(uid, None)
         if self._ipam is not None:

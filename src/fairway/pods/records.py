@@ -24,11 +24,14 @@ from typing import Any
 
 import msgspec
 
+from fairway.network.hostports import Forward
+
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 
 
 class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose directory this is. `addresses` are the pod's, empty on the host network; `containers` have the init
+    """Whose directory this is. `addresses` are the pod's, empty on the host network, and
+    `forwards` its host ports; `containers` have the init
     containers last."""
 
     uid: str
@@ -38,6 +41,7 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str = ""
     addresses: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
+    forwards: tuple[Forward, ...] = ()
 
 
 class _State(msgspec.Struct, frozen=True):

@@ -116,6 +116,8 @@ class ContainerPort(View, frozen=True):
     container_port: int
     name: str = ""
     protocol: str = "TCP"
+    host_port: int = 0
+    host_ip: str = msgspec.field(default="", name="hostIP")
 
 
 class Resources(View, frozen=True):

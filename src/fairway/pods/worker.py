@@ -19,7 +19,7 @@ from fairway.pods.errors import ConfigProblem, NetworkProblem, PodError, Sandbox
 from fairway.pods.events import EventType, Recorder
 from fairway.pods.launch import Launcher
 from fairway.pods.lifecycle import EndSandbox, Facts, Forget, MakeSandbox, Run, Start, Stop
-from fairway.pods.network import PodNetwork
+from fairway.pods.network import PodNetwork, forwards
 from fairway.pods.probes import Purpose
 from fairway.pods.probing import ContainerProbes, Target, perform
 from fairway.pods.records import PodDir, PodRecord
@@ -187,7 +187,7 @@ class Worker:
             if not self._ground.network.holds(self.pod.uid, record.addresses):
                 await self._end_sandbox()
                 return
-            await self._ground.network.attach(self.pod.uid, self._sandbox.network_namespace, record.addresses)
+            await self._attach(self._sandbox)
         self._volumes.look_again(self.pod, self._ground.clock())
         for container in self.pod.all_containers:
             found = self._sandbox.records.get(container.name)
@@ -245,6 +245,7 @@ class Worker:
                 host_network=not own,
                 hostname=launcher.hostname(pod),
                 addresses=self._addresses,
+                forwards=forwards(pod, self._addresses),
                 containers=tuple(container.name for container in (*pod.spec.containers, *pod.spec.init_containers)),
             )
             self.directory.create(record, launcher.etc_files(pod, self._addresses))
@@ -253,11 +254,15 @@ class Worker:
                 sandbox = await Sandbox.make(self.directory, record.hostname, record.host_network, self.kick)
             self._sandbox = sandbox
             if own:
-                await network.attach(pod.uid, sandbox.network_namespace, self._addresses)
+                await self._attach(sandbox)
         except (PodError, KernelError) as error:
             self._say("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             await self._end_sandbox()
             raise
+
+    async def _attach(self, sandbox: Sandbox) -> None:
+        ports = forwards(self.pod, self._addresses)
+        await self._ground.network.attach(self.pod.uid, sandbox.network_namespace, self._addresses, ports)
 
     async def _fill_volumes(self) -> None:
         place = self._ground.launcher.place(self.pod, self._pod_ips())

@@ -126,3 +126,32 @@ def test_no_choice_is_a_condition_and_an_event_and_the_condition_is_written_once
 def test_pods_that_are_not_ours_to_place(spec: Object) -> None:
     assert scheduler.is_ours(pod())
     assert not scheduler.is_ours(pod(**spec))
+
+
+def wanting(*ports: Object, init: bool = False) -> Object:
+    container = {"name": "c", "ports": list(ports)}
+    if init:
+        return pod(initContainers=[{**container, "restartPolicy": "Always"}])
+    return pod(containers=[container])
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "fits"),
+    [
+        ({"hostPort": 80}, {"hostPort": 80}, False),
+        ({"hostPort": 80}, {"hostPort": 81}, True),
+        ({"hostPort": 80}, {"containerPort": 80}, True),
+        ({"hostPort": 80, "protocol": "UDP"}, {"hostPort": 80}, True),
+        ({"hostPort": 80, "protocol": "TCP"}, {"hostPort": 80}, False),
+        ({"hostPort": 80, "hostIP": "127.0.0.1"}, {"hostPort": 80, "hostIP": "10.0.0.11"}, True),
+        ({"hostPort": 80, "hostIP": "127.0.0.1"}, {"hostPort": 80, "hostIP": "127.0.0.1"}, False),
+        ({"hostPort": 80, "hostIP": "127.0.0.1"}, {"hostPort": 80}, False),
+        ({"hostPort": 80, "hostIP": "0.0.0.0"}, {"hostPort": 80, "hostIP": "10.0.0.11"}, False),
+    ],
+)
+def test_a_host_port_is_given_once(mine: Object, theirs: Object, fits: bool) -> None:
+    lacking = {"node(s) didn't have free ports for the requested pod ports": 1}
+    for init in (False, True):
+        found = choose(wanting(mine), node("a"), bound=(("a", wanting(theirs, init=init)),))
+        assert found == ("a" if fits else lacking)
+    assert choose(wanting(mine), node("a"), node("b"), bound=(("a", wanting(mine)),)) == "b"

@@ -72,13 +72,19 @@ class Scheduler:
     def _load(self, pod: Object) -> scheduler.Load:
         """Counts from the indexes; what is assumed counts as bound."""
         load = scheduler.Load()
-        for node in self._nodes.items.values():
-            load.all[node["metadata"]["name"]] = self._by_node.count(node["metadata"]["name"])
+        wants_ports = bool(scheduler.host_ports(pod))
+        for name in (node["metadata"]["name"] for node in self._nodes.items.values()):
+            load.all[name] = self._by_node.count(name)
+            if wants_ports:
+                there = self._pods.look_up(self._by_node, name)
+                load.ports[name] = [port for other in there for port in scheduler.host_ports(other)]
         holder = owners.controller_of(pod)
         same = self._pods.look_up(self._by_owner, holder["uid"]) if holder is not None else []
         load.same.update(pods.node_name(each) for each in same if pods.is_active(each) and pods.node_name(each))
         for node_name, other in self._assumed_pods():
             load.all[node_name] += 1
+            if wants_ports:
+                load.ports.setdefault(node_name, []).extend(scheduler.host_ports(other))
             if holder is not None and owners.is_controlled_by(other, holder["uid"]):
                 load.same[node_name] += 1
         return load
