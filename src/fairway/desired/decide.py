@@ -166,7 +166,20 @@ def _refusal(desired: Desired, facts: NodeFacts, packet: Packet, path: _Path) ->
         return Verdict.DROPPED  # route_localnet is on: loopback must be guarded (CVE-2020-8558)
     # min is stable: of several Services that claim the address, the first in order has the say
     first = min(_refusals(desired, packet, path), key=lambda refusal: refusal[0], default=None)
-    return first[1] if first else Verdict.UNTRANSLATED
+    if first:
+        return first[1]
+    return _guarded(desired, packet) if path.meets_internal else Verdict.UNTRANSLATED
+
+
+def _guarded(desired: Desired, packet: Packet) -> Verdict:
+    """Where cluster IPs are guarded, what is for one and for none of its ports is refused, whatever its protocol, and
+    what is for an address that no Service has is dropped."""
+    cidrs = desired.settings.guarded_cidrs
+    if cidrs is None:
+        return Verdict.UNTRANSLATED
+    if any(port.cluster_ip == packet.destination for port in desired.of(packet.family)):
+        return Verdict.REJECTED
+    return Verdict.DROPPED if within(packet.destination, cidrs) else Verdict.UNTRANSLATED
 
 
 def _refusals(desired: Desired, packet: Packet, path: _Path) -> Iterator[tuple[_Filter, Verdict]]:
