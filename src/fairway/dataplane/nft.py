@@ -48,7 +48,7 @@ class Role(enum.IntEnum):
     NODE_PORT = 3
 
 
-class _Way(enum.Enum):
+class Way(enum.Enum):
     """How a place is served: who counts as an insider, and whose address is hidden."""
 
     CLUSTER_IP = enum.auto()
@@ -57,10 +57,10 @@ class _Way(enum.Enum):
     MIXED = enum.auto()  # insiders as under policy Local, outsiders by another Service that hides them
 
 
-class _Serving(NamedTuple):
+class Serving(NamedTuple):
     """Who serves a place: `near` insiders (pods and the node itself), `far` everybody else."""
 
-    way: _Way
+    way: Way
     near: tuple[Endpoint, ...]
     far: tuple[Endpoint, ...]
 
@@ -109,12 +109,11 @@ def render(desired: Desired, family: Family) -> nft.Table:
     for place, claimants in claimants_of(desired.of(family)).items():
         for name, key, element in place_elements(place, claimants, desired.settings):
             elements.setdefault(name, {})[key] = element
-    return filled(family, desired.settings, elements)
+    return filled(names.layout(family, desired.settings, shape_of(elements)), elements)
 
 
-def filled(family: Family, settings: Settings, elements: Mapping[str, dict[bytes, Element]]) -> nft.Table:
-    """The table that holds exactly these elements."""
-    table = names.layout(family, settings, shape_of(elements))
+def filled(table: nft.Table, elements: Mapping[str, dict[bytes, Element]]) -> nft.Table:
+    """The table with these elements put in."""
     for name, kept in elements.items():
         table.sets[name].elements = kept
     return table
@@ -189,25 +188,21 @@ def place_elements(place: bytes, claimants: Sequence[ServicePort], settings: Set
     yield from _guarded(place, asked, settings)
 
 
-def sticky_endpoints(place: bytes, claimants: Sequence[ServicePort], settings: Settings) -> _Serving | None:
-    """Who serves a place whose clients are remembered; None: nobody, or no client is."""
-    asked = [(places(port)[place], port) for port in claimants]
-    serving = _merge(asked, settings)
-    if serving is None or not next(port.affinity_seconds for role, port in asked if _serves(role, port)):
-        return None
-    return serving
+def serving_of(place: bytes, claimants: Sequence[ServicePort], settings: Settings) -> Serving | None:
+    """Who serves a place; None: nobody."""
+    return _merge([(places(port)[place], port) for port in claimants], settings)
 
 
-def _merge(asked: Sequence[tuple[Role, ServicePort]], settings: Settings) -> _Serving | None:
+def _merge(asked: Sequence[tuple[Role, ServicePort]], settings: Settings) -> Serving | None:
     """Who serves a place: the first that has anybody, and for outsiders the first that has somebody for them."""
-    found: _Serving | None = None
+    found: Serving | None = None
     for role, port in asked:
         serving = _serving(role, port)
         if found is None:
             if serving.near or serving.far:
                 found = serving
         elif serving.far:
-            return _Serving(_Way.MIXED if _hides(serving.way, port, settings) else _Way.LOCAL, found.near, serving.far)
+            return Serving(Way.MIXED if _hides(serving.way, port, settings) else Way.LOCAL, found.near, serving.far)
         if found is not None and (found.far or _filtered(role, port)):
             return found
     return found
@@ -218,31 +213,31 @@ def _serves(role: Role, port: ServicePort) -> bool:
     return bool(serving.near or serving.far)
 
 
-def _serving(role: Role, port: ServicePort) -> _Serving:
+def _serving(role: Role, port: ServicePort) -> Serving:
     if role is Role.CLUSTER_IP:
-        return _Serving(_Way.CLUSTER_IP, port.internal_endpoints, port.internal_endpoints)
+        return Serving(Way.CLUSTER_IP, port.internal_endpoints, port.internal_endpoints)
     if port.external_policy is Policy.CLUSTER:
-        return _Serving(_Way.EXTERNAL, port.cluster, port.cluster)
-    return _Serving(_Way.LOCAL, port.cluster, port.local)
+        return Serving(Way.EXTERNAL, port.cluster, port.cluster)
+    return Serving(Way.LOCAL, port.cluster, port.local)
 
 
-def _hides(way: _Way, port: ServicePort, settings: Settings) -> bool:
+def _hides(way: Way, port: ServicePort, settings: Settings) -> bool:
     """Whether outsiders get the node's address."""
-    if way is _Way.CLUSTER_IP:
+    if way is Way.CLUSTER_IP:
         pods = settings.node(port.family).pods
         return settings.masquerade_all or bool(pods.source or pods.interface)
-    return way is _Way.EXTERNAL
+    return way is Way.EXTERNAL
 
 
-def _served(kind: _Kind, place: bytes, serving: _Serving) -> Iterator[Entry]:
+def _served(kind: _Kind, place: bytes, serving: Serving) -> Iterator[Entry]:
     way = serving.way
-    yield "cluster-ips" if way is _Way.CLUSTER_IP else kind.served, place, PRESENT
-    if way is _Way.LOCAL:
+    yield "cluster-ips" if way is Way.CLUSTER_IP else kind.served, place, PRESENT
+    if way is Way.LOCAL:
         yield kind.local, place, PRESENT
-    elif way is _Way.MIXED:
+    elif way is Way.MIXED:
         yield kind.mixed, place, PRESENT
     yield from _slots(kind.near_map, place, serving.near)
-    if way in (_Way.LOCAL, _Way.MIXED):
+    if way in (Way.LOCAL, Way.MIXED):
         yield from _slots(kind.far_map, place, serving.far)
 
 
@@ -305,10 +300,14 @@ def pack_address(text: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
 
 
+def pack_endpoint(address: str, port: int) -> bytes:
+    """The data of a map: where to."""
+    return pack_address(address) + _port(port)
+
+
 @lru_cache(maxsize=65536)
 def _endpoint(address: str, port: int) -> Element:
-    """The data of a map: where to."""
-    return Element(pack_address(address) + _port(port))
+    return Element(pack_endpoint(address, port))
 
 
 @lru_cache(maxsize=65536)

@@ -88,6 +88,12 @@ def layout(family: Family, settings: Settings, shape: Shape = frozenset()) -> nf
     return nft.Table(_ip(family), TABLE, sets, chains, COMMENT)
 
 
+def declared(family: Family, name: str) -> nft.Set:
+    """A set or map of the table, empty."""
+    words = _Words(family)
+    return next((kept for kept in words.fixed_sets() if kept.name == name), None) or words.on_demand(name)
+
+
 def sizes(shape: Shape, kind: str) -> list[int]:
     """The numbers in the names of one kind, in order."""
     prefix = kind + "-"

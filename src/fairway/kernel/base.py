@@ -62,6 +62,9 @@ class Nftables(Protocol):
     def elements(self, table: nft.TableName, kept: nft.Set) -> Sequence[tuple[bytes, nft.Element]]:
         """What a set holds now, with what remains of timeouts and with counters; none when the set is not there."""
 
+    def chains(self, table: nft.TableName) -> Mapping[str, int] | None:
+        """The table's chains and how many rules each has; None when there is no table. Cheap: reads no element."""
+
     def generation(self) -> int:
         """The kernel's count of transactions in this namespace, ours and everybody's."""
 

@@ -1,0 +1,260 @@
+"""Keeps a kernel's nftables and connections in step with what is wanted: one transaction per family and change.
+
+What the kernel holds is known without asking: it is what was applied. After a refusal, and whenever somebody else was
+at the table, it is laid again as a whole, in one transaction that no packet sees half of. All calls block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from fairway.dataplane import nft_affinity as affinity
+from fairway.dataplane import predecessors
+from fairway.dataplane.base import Pending, Ports, Report, Update
+from fairway.dataplane.conntrack import Sweeper
+from fairway.dataplane.nft import Elements, filled
+from fairway.dataplane.nft_book import Book, Delta
+from fairway.dataplane.nft_layout import Shape, layout, table_name
+from fairway.desired.model import Settings
+from fairway.kernel.base import Conntrack, KernelError, Netfilter, Nftables, Refused
+from fairway.packet import Family
+from fairway.ruleset import nft
+
+_ATTEMPTS = 5
+"""How often clients are struck off the list while packets go on writing to it."""
+
+
+@dataclass(slots=True)
+class _Standing:
+    """What one family's table holds: its elements by the book, its form without them."""
+
+    book: Book
+    form: nft.Table
+    shape: Shape
+
+
+class NftSync:
+    """The nftables of one network namespace: a `Programmer`.
+
+    `netfilter` is there to take away the iptables rules of a proxy that was here before; None: there are none.
+    """
+
+    def __init__(self, nftables: Nftables, conntrack: Conntrack, netfilter: Netfilter | None = None) -> None:
+        self.unavailable: dict[Family, str] = {}
+        self._nftables = nftables
+        self._netfilter = netfilter
+        self._sweeper = Sweeper(conntrack)
+        self._standing: dict[Family, _Standing] = {}
+        self._pending = Pending()
+        self._generation = 0
+
+    def sync(self, update: Update) -> Report:
+        """Make the kernel do what is wanted. Both families are tried; then the first error is raised (KernelError,
+        Refused), and what could be applied stays applied."""
+        self._pending.take(update)
+        applied: list[Sequence[nft.Change]] = []
+        failures: list[KernelError] = []
+        for family in self._families():
+            try:
+                for changes in self._apply(family, update):
+                    applied.append(changes)
+            except KernelError as error:
+                self._standing.pop(family, None)
+                if not self._missing(family, error):
+                    failures.append(error)
+        if failures:
+            raise failures[0]
+        deleted = self._sweeper.sweep(update, self._pending, self._families())
+        self._pending.done()
+        return Report(len(applied), sum(_lines(changes) for changes in applied), deleted)
+
+    def intact(self) -> bool:
+        """Whether our tables seem untouched: nobody has changed anything, or at least their chains have all their
+        rules. Cheap, whatever the number of Services. Raises KernelError."""
+        generation = self._nftables.generation()
+        if generation == self._generation:
+            return True
+        for family, standing in self._standing.items():
+            wanted = {name: len(chain.rules) for name, chain in standing.form.chains.items()}
+            if self._nftables.chains(table_name(family)) != wanted:
+                return False
+        self._generation = generation
+        return True
+
+    def unchanged(self) -> bool:
+        """Whether the kernel holds exactly what was applied. Reads all of it. Raises KernelError."""
+        return all(
+            _same(self._nftables.read(table_name(family)), standing) for family, standing in self._standing.items()
+        )
+
+    def forget(self) -> None:
+        """Lay everything anew at the next sync."""
+        self._standing.clear()
+        self._pending = Pending()
+
+    def clean(self) -> None:
+        """Remove our tables and kube-proxy's. Raises KernelError."""
+        self.forget()
+        for family in self._families():
+            predecessors.remove_tables(self._nftables, family)
+
+    def _families(self) -> Sequence[Family]:
+        return [family for family in Family if family not in self.unavailable]
+
+    def _missing(self, family: Family, error: KernelError) -> bool:
+        """Whether the kernel cannot do the family at all; remembered, as it will not learn."""
+        if family is not Family.IPV6:
+            return False
+        try:
+            self._nftables.apply([nft.AddTable(table_name(family))])
+        except KernelError:
+            self.unavailable[family] = str(error)
+            return True
+        return False
+
+    def _apply(self, family: Family, update: Update) -> Iterator[Sequence[nft.Change]]:
+        """The transactions of one family, each after it was applied."""
+        standing = self._standing.get(family)
+        settings = _of_family(update.settings, family)
+        if standing is None:
+            standing = yield from self._take_over(Book(family, settings), update.ports)
+        elif standing.book.settings == settings:
+            keys = {*update.ports, *standing.book.keys} if self._pending.everything else self._pending.keys
+            delta = standing.book.change({key: update.ports.get(key) for key in keys if key[2] is family})
+            yield from self._change(standing, standing.book, delta)
+        else:
+            book = Book(family, settings)
+            ports = {key: port for key, port in update.ports.items() if key[2] is family}
+            places = book.change(ports).places
+            yield from self._change(standing, book, difference(standing.book.content(), book.content(), places))
+        self._standing[family] = standing
+
+    def _change(self, standing: _Standing, book: Book, delta: Delta) -> Iterator[Sequence[nft.Change]]:
+        """New maps and the rules that ask them come first and by themselves: a packet that is under way goes by the
+        rules as they were when it came, and by the elements as they are."""
+        family = book.family
+        if not book.shape <= standing.shape:
+            shape = book.shape | standing.shape
+            grown = layout(family, standing.book.settings, shape)
+            yield self._transact([*remodelled(standing.form, grown)])
+            standing.form, standing.shape = grown, shape
+        wanted = layout(family, book.settings, book.shape)
+        changes = [*deletions(standing.form, delta), *additions(standing.form, delta)]
+        changes += remodelled(standing.form, wanted)
+        if changes:
+            yield self._transact(changes)
+        standing.book, standing.form, standing.shape = book, wanted, book.shape
+        if places := affinity.doubtful(book, delta):
+            yield from self._forget_clients(standing, places)
+
+    def _forget_clients(self, standing: _Standing, places: Collection[bytes]) -> Iterator[Sequence[nft.Change]]:
+        """Strike clients off that are remembered at an endpoint they must not reach. Those that time out or are
+        written anew meanwhile make the kernel refuse; then it is asked again who there is."""
+        book, form = standing.book, standing.form
+        for _ in range(_ATTEMPTS):
+            changes: list[nft.Change] = []
+            for name in affinity.MAPS:
+                if name in form.sets:
+                    remembered = self._nftables.elements(table_name(book.family), form.sets[name])
+                    gone = [*affinity.stale(book, remembered, places)]
+                    if gone:
+                        changes.append(nft.DeleteElements(table_name(book.family), form.sets[name], gone))
+            if not changes:
+                return
+            try:
+                yield self._transact(changes)
+            except Refused:
+                continue
+
+    def _take_over(self, book: Book, ports: Ports) -> Generator[Sequence[nft.Change], None, _Standing]:
+        """Lay the whole table in the place of whatever stands, clients remembered; then take away what another proxy
+        laid in iptables."""
+        family = book.family
+        self._sweeper.inherit(predecessors.table_claims(self._nftables, family))
+        delta = book.change({key: port for key, port in ports.items() if key[2] is family})
+        table = filled(layout(family, book.settings, book.shape), delta.added)
+        for name in affinity.MAPS:
+            if name in table.sets:
+                remembered = dict(self._nftables.elements(table_name(family), table.sets[name]))
+                for key, _ in affinity.stale(book, remembered.items()):
+                    del remembered[key]
+                table.sets[name].elements = remembered
+        self._generation = self._nftables.generation()
+        yield self._transact([*map(nft.DeleteTable, predecessors.tables(family)), *nft.creation(table)])
+        if self._netfilter is not None:
+            self._sweeper.inherit(predecessors.remove_rules(self._netfilter, family))
+        return _Standing(book, layout(family, book.settings, book.shape), book.shape)
+
+    def _transact(self, changes: Sequence[nft.Change]) -> Sequence[nft.Change]:
+        self._nftables.apply(changes)
+        self._generation += 1
+        return changes
+
+
+def _of_family(settings: Settings, family: Family) -> Settings:
+    """The settings that concern one family."""
+    return replace(settings, facts={family: settings.node(family)})
+
+
+def difference(before: Elements, after: Elements, places: Collection[bytes]) -> Delta:
+    """From one content to another."""
+    delta = Delta(places=places)
+    for name in {**before, **after}:
+        old, new = before.get(name, {}), after.get(name, {})
+        if removed := {key: element for key, element in old.items() if new.get(key) != element}:
+            delta.removed[name] = removed
+        if added := {key: element for key, element in new.items() if old.get(key) != element}:
+            delta.added[name] = added
+    return delta
+
+
+def deletions(form: nft.Table, delta: Delta) -> Iterator[nft.Change]:
+    """The elements that go."""
+    table = nft.TableName(form.family, form.name)
+    yield from (nft.DeleteElements(table, form.sets[name], [*kept.items()]) for name, kept in delta.removed.items())
+
+
+def additions(form: nft.Table, delta: Delta) -> Iterator[nft.Change]:
+    """The elements that come."""
+    table = nft.TableName(form.family, form.name)
+    yield from (nft.AddElements(table, form.sets[name], [*kept.items()]) for name, kept in delta.added.items())
+
+
+def remodelled(before: nft.Table, after: nft.Table) -> Iterator[nft.Change]:
+    """From one form to another: new sets and chains, then the rules of chains that differ, then what nothing refers to
+    any more."""
+    table = nft.TableName(after.family, after.name)
+    gone = [chain for chain in before.chains.values() if chain.name not in after.chains]
+    yield from (nft.AddSet(table, kept) for name, kept in after.sets.items() if name not in before.sets)
+    yield from (nft.AddChain(table, chain) for name, chain in after.chains.items() if name not in before.chains)
+    for name, chain in after.chains.items():
+        old = before.chains[name].rules if name in before.chains else []
+        if old != chain.rules:
+            if old:
+                yield nft.FlushChain(table, name)
+            yield from (nft.AddRule(table, name, rule) for rule in chain.rules)
+    yield from (nft.FlushChain(table, chain.name) for chain in gone)
+    yield from (nft.DeleteChain(table, chain.name) for chain in gone)
+    yield from (nft.DeleteSet(table, name) for name in before.sets if name not in after.sets)
+
+
+def _lines(changes: Sequence[nft.Change]) -> int:
+    """Elements and rules."""
+    return sum(
+        len(change.elements)
+        if isinstance(change, nft.AddElements | nft.DeleteElements)
+        else len(change.set.elements)
+        if isinstance(change, nft.AddSet)
+        else isinstance(change, nft.AddRule)
+        for change in changes
+    )
+
+
+def _same(found: nft.Table | None, standing: _Standing) -> bool:
+    """Whether the kernel's table is what was applied, apart from what packets wrote."""
+    wanted = filled(layout(standing.book.family, standing.book.settings, standing.shape), standing.book.content())
+    if found is None or found.chains != wanted.chains or found.sets.keys() != wanted.sets.keys():
+        return False
+    fixed = [name for name in wanted.sets if name not in affinity.MAPS]
+    return all(found.sets[name].elements == wanted.sets[name].elements for name in fixed)

@@ -1,0 +1,71 @@
+"""What a proxy finds in the kernel when it takes over: its own earlier run's rules, or a kube-proxy's, in nftables.
+
+(What stands in iptables is read by `adopt` and `claims`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fairway.dataplane.adopt import adopt
+from fairway.dataplane.apply import removal
+from fairway.dataplane.claims import claimed
+from fairway.dataplane.nft_layout import declared, table_name
+from fairway.desired.model import Claim
+from fairway.kernel.base import KernelError, Netfilter, Nftables
+from fairway.packet import Family, Protocol
+from fairway.ruleset import nft
+from fairway.ruleset.iptables import parse
+from fairway.ruleset.nft_values import unpack
+
+_OWN = ("cluster-ips", "external", "unserved", "node-ports", "unserved-node-ports")
+_REFERENCE = {
+    "service-ips": "cluster-ips",
+    "no-endpoint-services": "cluster-ips",
+    "service-nodeports": "node-ports",
+    "no-endpoint-nodeports": "node-ports",
+}
+"""kube-proxy's verdict maps, each with the set of ours whose keys are made the same way."""
+
+
+def reference_table(family: Family) -> nft.TableName:
+    """kube-proxy's table."""
+    return table_name(family)._replace(name="kube-proxy")
+
+
+def tables(family: Family) -> tuple[nft.TableName, ...]:
+    """The tables of node proxies."""
+    return (table_name(family), reference_table(family))
+
+
+def table_claims(nftables: Nftables, family: Family) -> Iterator[Claim]:
+    """The destinations that the tables which stand answer for. Raises KernelError."""
+    for name in _OWN:
+        yield from _claims(nftables, table_name(family), declared(family, name), family)
+    for name, like in _REFERENCE.items():
+        kept = nft.Set(name, declared(family, like).key, "verdict")
+        yield from _claims(nftables, reference_table(family), kept, family)
+
+
+def _claims(nftables: Nftables, table: nft.TableName, kept: nft.Set, family: Family) -> Iterator[Claim]:
+    types = [field.type for field in kept.key]
+    for key, _ in nftables.elements(table, kept):
+        *address, protocol, port = unpack(types, key)
+        if protocol.upper() in Protocol.__members__:
+            yield Claim(family, Protocol(protocol.upper()), "".join(address), int(port))
+
+
+def remove_tables(nftables: Nftables, family: Family) -> None:
+    """Take the tables of node proxies away; none there is no error. Raises KernelError."""
+    nftables.apply([nft.DeleteTable(table) for table in tables(family)])
+
+
+def remove_rules(netfilter: Netfilter, family: Family) -> list[Claim]:
+    """Take the iptables rules of node proxies away, jumps first, and say what they claimed. Raises KernelError."""
+    try:
+        held = adopt(parse(netfilter.save(family)))
+    except ValueError as error:
+        raise KernelError(f"cannot read the kernel's {family} rules: {error}") from error
+    for text in removal(held):
+        netfilter.restore(family, text)
+    return list(claimed(held, family))
