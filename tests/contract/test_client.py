@@ -27,7 +27,7 @@ from fairway.client.follow import follow
 from fairway.client.http import HttpClient
 from fairway.client.informer import Cache, as_dict
 from fairway.client.local import LocalClient
-from fairway.objects.kinds import CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD, SERVICE
+from fairway.objects.kinds import CONFIG_MAP, DEPLOYMENT, NAMESPACE, NODE, POD, SERVICE
 from fairway.store.memory import MemoryStore
 
 TOKEN = "letmein"
@@ -120,6 +120,22 @@ Ask = Callable[[Callable[[Client], Awaitable[Any]]], Any]
 
 def config_map(name: str, **data: str) -> Object:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}, "data": data}
+
+
+@pytest.mark.parametrize("how", ["http", "local"])
+def test_a_client_may_act_in_anothers_name_and_with_his_rights(how: str, identity: Identity) -> None:
+    async def play() -> None:
+        name = "system:kube-scheduler"
+        async with served(how, identity) as (client, server):
+            other: Client = LocalClient(server.api.handlers, User(name, ("system:authenticated",)))
+            if isinstance(client, HttpClient):
+                other = client.acting_as(name)
+            assert not (await other.list(NODE)).items
+            with pytest.raises(ApiError, match=f'User "{name}" cannot create resource "configmaps"'):
+                await other.create(CONFIG_MAP, config_map("a"), "default")
+            await client.create(CONFIG_MAP, config_map("a"), "default")
+
+    asyncio.run(play())
 
 
 def test_an_object_lives_from_create_to_delete(ask: Ask) -> None:

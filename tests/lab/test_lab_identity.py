@@ -55,3 +55,18 @@ def test_dns_works_as_its_own_service_account(lab: Lab) -> None:
     who = "system:serviceaccount:kube-system:fairway-dns"
     assert lab.kubectl("auth", "can-i", "watch", "endpointslices", "-A", "--as", who).strip() == "yes"
     assert "--kubeconfig" not in lab.kubectl("-n", "kube-system", "get", "deployment", "fairway-dns", "-o", "yaml")
+
+
+def test_the_audit_log_tells_the_components_apart(lab: Lab) -> None:
+    log = (lab.path / "log" / "api.log").read_text()
+    manager = 'user="system:kube-controller-manager" as="system:'
+    for who in (
+        f'{manager}serviceaccount:kube-system:deployment-controller" verb=create resource=replicasets.apps',
+        f'{manager}serviceaccount:kube-system:replicaset-controller" verb=create resource=pods',
+        f'{manager}serviceaccount:kube-system:endpointslice-controller" verb=create resource=endpointslices',
+        f'{manager}kube-scheduler" verb=create resource=pods/binding',
+        'user="system:node:node-a" verb=create resource=nodes',
+    ):
+        assert who in log, who
+    refused = [line for line in log.splitlines() if "code=403" in line and "as=" in line]
+    assert refused == []

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fairway.api.roles_controllers import CONTROLLERS, PREFIX
+from fairway.api.roles_lines import Line, rule
 from fairway.api.users import ACCOUNTS, AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED
 from fairway.objects.kinds import RBAC
 
 Object = dict[str, Any]
-Line = tuple[str, str, str]
-"""Verbs, API group, resources; or verbs, "/", paths. Words are separated by spaces."""
 
 AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 READ, WRITE = "get list watch", "create delete deletecollection patch update"
@@ -75,8 +75,9 @@ _CONTROLLERS: tuple[Line, ...] = (
     # Garbage collection and the emptying of namespaces know no kinds: they look at and remove whatever there is.
     ("get list watch patch update delete deletecollection", "*", "*"),
     ("create", "", "configmaps endpoints events pods serviceaccounts pods/binding pods/eviction serviceaccounts/token"),
-    # What an aggregated role gathers, its controller need not hold.
-    ("escalate", RBAC, "clusterroles"),
+    # The controllers of one process write as different accounts.
+    ("impersonate", "", "serviceaccounts", tuple(CONTROLLERS)),
+    ("impersonate", "", "users", ("system:kube-scheduler",)),
     ("create", "apps", "replicasets"),
     ("create", "discovery.k8s.io", "endpointslices"),
     ("create", "coordination.k8s.io", "leases"),
@@ -150,7 +151,9 @@ def cluster_roles() -> Iterator[Object]:
     """Every cluster role of the beginning."""
     for name, lines in _ROLES.items():
         labels = {f"{_AGGREGATE}{_LABELLED[name]}": "true"} if name in _LABELLED else {}
-        yield _named(name, labels) | {"rules": [_rule(line) for line in lines]}
+        yield _named(name, labels) | {"rules": [rule(line) for line in lines]}
+    for name, lines in CONTROLLERS.items():
+        yield _named(PREFIX + name, {}) | {"rules": [rule(line) for line in lines]}
     for name, into in _AGGREGATED.items():
         labels = {f"{_AGGREGATE}{into}": "true"} if into else {}
         selector = {"matchLabels": {f"{_AGGREGATE}{name}": "true"}}
@@ -163,6 +166,11 @@ def cluster_role_bindings() -> Iterator[Object]:
         yield _named(name, {}) | {
             "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
             "subjects": [{"apiGroup": RBAC, "kind": kind, "name": who} for kind, who in subjects],
+        }
+    for name in CONTROLLERS:
+        yield _named(PREFIX + name, {}) | {
+            "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": PREFIX + name},
+            "subjects": [{"kind": "ServiceAccount", "namespace": "kube-system", "name": name}],
         }
 
 
@@ -180,10 +188,3 @@ def completed(present: Object, wanted: Object) -> Object:
 
 def _named(name: str, labels: dict[str, str]) -> Object:
     return {"metadata": {"name": name, "labels": LABELS | labels, "annotations": {AUTOUPDATE: "true"}}}
-
-
-def _rule(line: Line) -> Object:
-    verbs, group, things = line
-    if group == "/":
-        return {"verbs": verbs.split(), "nonResourceURLs": things.split()}
-    return {"verbs": verbs.split(), "apiGroups": [group], "resources": things.split()}

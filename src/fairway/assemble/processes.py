@@ -99,7 +99,7 @@ def control(state: StateDir, topology: Topology) -> None:
         )
         client = _client(state, "control")
         ways = routes.start(client, LinuxLinks(), topology.pod_range, topology.segment)
-        await manager.run(client, config, stop=stop)
+        await manager.run(client, config, stop=stop, acting=client.acting_as)
         ways.cancel()
 
     run(main)

@@ -7,6 +7,7 @@ service-account tokens are replaced while a pod lives).
 from __future__ import annotations
 
 import contextlib
+import copy
 import ssl
 import tempfile
 import time
@@ -57,7 +58,14 @@ class HttpClient(Verbs):
             tls = _tls(ca_file, ca_data, insecure)
             _identify(tls, (cert_file, cert_data), (key_file, key_data))
         port = parts.port or (443 if tls else 80)
+        self._taken_for = ""
         self._connections = Connections(server, parts.hostname, port, tls, tls_name)
+
+    def acting_as(self, user: str) -> HttpClient:
+        """This client asking to be taken for another user (impersonation), over the same connections."""
+        other = copy.copy(self)
+        other._taken_for = user
+        return other
 
     async def close(self) -> None:
         await self._connections.close()
@@ -73,6 +81,8 @@ class HttpClient(Verbs):
 
     def _headers(self) -> Headers:
         headers = [("Accept", "application/json"), ("User-Agent", "fairway")]
+        if self._taken_for:
+            headers.append(("Impersonate-User", self._taken_for))
         token = self._bearer()
         return [*headers, ("Authorization", f"Bearer {token}")] if token else headers
 

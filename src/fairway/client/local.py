@@ -10,16 +10,18 @@ from fairway.api.answers import Answer, Stream
 from fairway.api.handlers import Handlers, failed
 from fairway.api.requests import Plain, parse
 from fairway.api.status import no_such_path
+from fairway.api.users import LOOPBACK, User
 from fairway.client.base import Unreachable
 from fairway.client.verbs import Verbs
 
 
 class LocalClient(Verbs):
-    """Asks `handlers` as the server itself (`system:masters`). Closing it leaves the server alone."""
+    """Asks `handlers` as `user`, or as the server itself (`system:masters`). Closing it leaves the server alone."""
 
-    def __init__(self, handlers: Handlers) -> None:
+    def __init__(self, handlers: Handlers, user: User = LOOPBACK) -> None:
         self.server = "the server in this process"
         self._handlers = handlers
+        self._user = user
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -56,4 +58,4 @@ class LocalClient(Verbs):
                 raise no_such_path()
         except Exception as error:
             return failed(error)
-        return await self._handlers.handle(request, body)
+        return await self._handlers.handle(request, body, self._user)

@@ -11,6 +11,7 @@ from fairway.client.base import ApiError, Client, Object, Unreachable
 from fairway.client.follow import Backoff, follow
 from fairway.client.informer import as_dict
 from fairway.control.events import Recorder
+from fairway.control.identities import user_of
 from fairway.control.mirror import Mirror
 from fairway.control.writes import Create, Delete, Living, Note, Patch, Post, Tell, Update, Write
 from fairway.objects.kinds import Kind
@@ -23,8 +24,9 @@ AT_ONCE = 16
 class Cluster:
     """The state that controllers decide from, and their way to change it.
 
-    `clock` gives seconds since the epoch. Mirrors take in the answers of writes at once, so that a decision made
-    after a write knows of it.
+    `client` reads; `acting` gives the client of a user in whose name a controller writes (identities.user_of), without
+    it all write by `client`. `clock` gives seconds since the epoch. Mirrors take in the answers of writes at once, so
+    that a decision made after a write knows of it.
     """
 
     def __init__(
@@ -35,19 +37,31 @@ class Cluster:
         clock: Callable[[], float],
         decoders: Mapping[Kind, Decoder] | None = None,
         jitter: Callable[[], float] = random.random,
+        acting: Callable[[str], Client] | None = None,
     ) -> None:
         chosen = decoders or {}
         self.client = client
         self.clock = clock
         self.random = jitter
         self.mirrors = {kind: Mirror(kind, chosen.get(kind, as_dict)) for kind in kinds}
-        self.recorder = Recorder(client, clock)
+        self._acting = acting
+        self._clients: dict[str, Client] = {}
+        self.recorder = Recorder(self.client_of, clock)
         self._unsynced = set(self.mirrors)
         self._synced = asyncio.Event()
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Object | None:
         """The object as known here."""
         return self.mirrors[kind].items.get((namespace, name))
+
+    def client_of(self, component: str) -> Client:
+        """The client that a controller writes by."""
+        user = user_of(component)
+        if self._acting is None or not user:
+            return self.client
+        if user not in self._clients:
+            self._clients[user] = self._acting(user)
+        return self._clients[user]
 
     async def synced(self) -> None:
         """Wait until every kind has been listed once: before that, absence means nothing."""
@@ -101,25 +115,23 @@ class Cluster:
 
     async def perform_one(self, write: Write, component: str) -> Object | None:
         """Do one write and let the mirror know of the outcome; returns the server's answer, None after a deletion."""
-        answer = await self._dispatch(write)
+        answer = await self._dispatch(write, self.client_of(component))
         if write.told is not None:
             self.tell(write.told, component)
         return answer
 
-    async def _dispatch(self, write: Write) -> Object | None:
+    async def _dispatch(self, write: Write, client: Client) -> Object | None:
         match write:
             case Create():
-                return self._took(write.kind, await self._create(write))
+                return self._took(write.kind, await self._create(write, client))
             case Update():
                 if write.living is not None:
                     await self._require(write.living)
-                return self._took(
-                    write.kind, await self.client.update(write.kind, write.obj, subresource=write.subresource)
-                )
+                return self._took(write.kind, await client.update(write.kind, write.obj, subresource=write.subresource))
             case Patch():
                 return self._took(
                     write.kind,
-                    await self.client.patch(
+                    await client.patch(
                         write.kind,
                         write.name,
                         write.patch,
@@ -129,9 +141,9 @@ class Cluster:
                     ),
                 )
             case Delete():
-                return await self._delete(write)
+                return await self._delete(write, client)
             case Post():
-                return await self.client.post(write.kind, write.name, write.namespace, write.subresource, write.body)
+                return await client.post(write.kind, write.name, write.namespace, write.subresource, write.body)
             case Tell():
                 return None
 
@@ -141,12 +153,12 @@ class Cluster:
             mirror.wrote(answer)
         return answer
 
-    async def _create(self, write: Create) -> Object:
+    async def _create(self, write: Create, client: Client) -> Object:
         """Create; when the connection breaks, find out whether it happened before anything else is decided."""
         metadata = write.obj["metadata"]
         namespace = metadata.get("namespace", "")
         try:
-            return await self.client.create(write.kind, write.obj, namespace)
+            return await client.create(write.kind, write.obj, namespace)
         except Unreachable:
             if not metadata.get("name"):
                 raise
@@ -174,11 +186,11 @@ class Cluster:
         if owner["metadata"].get("uid") != living.uid or owner["metadata"].get("deletionTimestamp"):
             raise ApiError(409, "Conflict", f"{living.kind.singular} {living.name!r} is not the one it was")
 
-    async def _delete(self, write: Delete) -> Object | None:
+    async def _delete(self, write: Delete, client: Client) -> Object | None:
         key = (write.namespace, write.name)
         mirror = self.mirrors.get(write.kind)
         try:
-            answer = await self.client.delete(
+            answer = await client.delete(
                 write.kind,
                 write.name,
                 write.namespace,

@@ -105,33 +105,34 @@ def _event(note: Note, component: str, namespace: str, name: str, now: float) ->
 class Recorder:
     """Takes notes at once and writes them one after the other while `run` runs."""
 
-    def __init__(self, client: Client, clock: Callable[[], float]) -> None:
-        self._client = client
+    def __init__(self, client_of: Callable[[str], Client], clock: Callable[[], float]) -> None:
+        """`client_of` gives the client of a component."""
+        self._client_of = client_of
         self._clock = clock
         self._tally = Tally()
-        self._waiting: asyncio.Queue[Write] = asyncio.Queue(WAITING)
+        self._waiting: asyncio.Queue[tuple[Write, str]] = asyncio.Queue(WAITING)
 
     def tell(self, note: Note, component: str) -> None:
         """Write the note when there is time."""
         write = self._tally.write(note, component, self._clock())
         if write is not None and not self._waiting.full():
-            self._waiting.put_nowait(write)
+            self._waiting.put_nowait((write, component))
 
     async def run(self) -> NoReturn:
         """Write until cancelled."""
         while True:
-            write = await self._waiting.get()
+            write, component = await self._waiting.get()
             try:
-                await self._perform(write)
+                await self._perform(write, self._client_of(component))
             except (ApiError, Unreachable) as error:
                 _log.info("an event is lost: %s", error)
 
-    async def _perform(self, write: Write) -> None:
+    async def _perform(self, write: Write, client: Client) -> None:
         if isinstance(write, Create):
-            await self._client.create(write.kind, write.obj, write.obj["metadata"]["namespace"])
+            await client.create(write.kind, write.obj, write.obj["metadata"]["namespace"])
         elif isinstance(write, Patch):
             try:
-                await self._client.patch(write.kind, write.name, write.patch, write.namespace)
+                await client.patch(write.kind, write.name, write.patch, write.namespace)
             except ApiError as error:
                 self._tally.forget(write.name)
                 raise error

@@ -80,12 +80,13 @@ async def run(
     clock: Callable[[], float] = time.time,
     stop: asyncio.Event,
     jitter: Callable[[], float] = random.random,
+    acting: Callable[[str], Client] | None = None,
 ) -> None:
     """Run every controller until `stop` is set. `clock` gives seconds since the epoch, `jitter` a number in [0, 1)
-    (delays and name suffixes)."""
+    (delays and name suffixes), `acting` the client of a user that a controller writes as (by default `client`)."""
     kinds = [kind for kind in KINDS if kind != EVENT]
     decoders = {CONFIG_MAP: _root_ca_or_head, SECRET: _head, IP_ADDRESS: _head}
-    cluster = Cluster(client, kinds, clock=clock, decoders=decoders, jitter=jitter)
+    cluster = Cluster(client, kinds, clock=clock, decoders=decoders, jitter=jitter, acting=acting)
     loops = assemble(cluster, config, kinds)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(cluster.run()), group.create_task(_work(cluster, loops))]

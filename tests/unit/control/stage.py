@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fairway.api.server import Api, ApiConfig
+from fairway.api.users import AUTHENTICATED, User, account_groups, parse_account
 from fairway.client.base import ApiError, Client, Object
 from fairway.client.follow import follow
 from fairway.client.informer import Cache, as_dict
@@ -131,7 +132,13 @@ async def staged(
     for number in range(nodes):
         await stage.add_node(f"node-{'abcdefgh'[number]}")
     stage.start_agents()
-    manager = asyncio.create_task(run(wrap(client), config, clock=clock, stop=stop))
+
+    def acting(user: str) -> Client:
+        account = parse_account(user)
+        groups = account_groups(account[0]) if account else (AUTHENTICATED,)
+        return wrap(LocalClient(api.handlers, User(user, groups)))
+
+    manager = asyncio.create_task(run(wrap(client), config, clock=clock, stop=stop, acting=acting))
     try:
         yield stage
     finally:
