@@ -13,10 +13,10 @@ pod leaves takes a moment to reach every node. Standard library only, few import
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the C parts of signal and socket: the rest costs 1 MB a pod
+import _socket
 import os
 import select
-import signal
-import socket
 import sys
 
 HEAD_LIMIT = 16 * 1024  # of a request's line and headers
@@ -80,20 +80,20 @@ class StandIn:
     def __init__(self, pod: str, node: str) -> None:
         self.pod, self.node = pod, node
         self.poll = select.epoll()
-        self.listeners: dict[int, socket.socket] = {}
-        self.datagrams: dict[int, socket.socket] = {}
+        self.listeners: dict[int, _socket.socket] = {}
+        self.datagrams: dict[int, _socket.socket] = {}
         self.clients: dict[int, Client] = {}
 
     def listen(self, protocol: str, port: int) -> None:
         """Take a port in both families (or IPv4 alone where IPv6 is switched off). Raises OSError."""
         try:
-            handle = self._socket(socket.AF_INET6, protocol)
-            handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            handle = self._open(_socket.AF_INET6, protocol)
+            handle.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
             handle.bind(("::", port))
         except OSError as error:
             if error.errno not in (97, 99):  # EAFNOSUPPORT, EADDRNOTAVAIL: no IPv6 here
                 raise
-            handle = self._socket(socket.AF_INET, protocol)
+            handle = self._open(_socket.AF_INET, protocol)
             handle.bind(("0.0.0.0", port))
         handle.setblocking(False)
         if protocol == "UDP":
@@ -103,10 +103,10 @@ class StandIn:
             self.listeners[handle.fileno()] = handle
         self.poll.register(handle, select.EPOLLIN)
 
-    def _socket(self, family: int, protocol: str) -> socket.socket:
-        kind = socket.SOCK_DGRAM if protocol == "UDP" else socket.SOCK_STREAM
-        handle = socket.socket(family, kind, SCTP if protocol == "SCTP" else 0)
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def _open(self, family: int, protocol: str) -> _socket.socket:
+        kind = _socket.SOCK_DGRAM if protocol == "UDP" else _socket.SOCK_STREAM
+        handle = _socket.socket(family, kind, SCTP if protocol == "SCTP" else 0)
+        handle.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
         return handle
 
     def serve(self) -> None:
@@ -120,11 +120,12 @@ class StandIn:
                 elif descriptor in self.clients and not self.clients[descriptor].turn():
                     self._drop(descriptor)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: _socket.socket) -> None:
         try:
-            handle, peer = listener.accept()
+            descriptor, peer = listener._accept()  # type: ignore[attr-defined]
         except OSError:  # it went away before we came to it
             return
+        handle = _socket.socket(fileno=descriptor)
         handle.setblocking(False)
         self.clients[handle.fileno()] = Client(self, handle, peer[:2])
         self.poll.register(handle, select.EPOLLIN)
@@ -141,7 +142,7 @@ class StandIn:
         for descriptor in self.listeners:
             self.poll.modify(descriptor, 0 if paused else select.EPOLLIN)
 
-    def _answer_datagram(self, handle: socket.socket) -> None:
+    def _answer_datagram(self, handle: _socket.socket) -> None:
         try:
             data, peer = handle.recvfrom(2048)
             if data.strip() == b"hostname":
@@ -165,7 +166,7 @@ class StandIn:
 class Client:
     """One connection: what it has sent that is not answered yet, and what it has not taken yet."""
 
-    def __init__(self, server: StandIn, handle: socket.socket, peer: tuple[str, int]) -> None:
+    def __init__(self, server: StandIn, handle: _socket.socket, peer: tuple[str, int]) -> None:
         self.server, self.handle = server, handle
         self.host, self.peer = address_text(peer)
         self.received = b""
@@ -241,8 +242,8 @@ def say(line: str) -> None:
 
 def main(argv: list[str]) -> int:
     """Listen and serve; see the module's text for the arguments."""
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-    signal.signal(signal.SIGTERM, lambda *_: signal.setitimer(signal.ITIMER_REAL, LINGER))
+    _signal.signal(_signal.SIGALRM, lambda *_: os._exit(0))
+    _signal.signal(_signal.SIGTERM, lambda *_: _signal.setitimer(_signal.ITIMER_REAL, LINGER))
     names = dict(zip(argv[1:5:2], argv[2:5:2], strict=True))
     server = StandIn(names["--pod"], names["--node"])
     say(f"stand-in server of pod {server.pod}: this image is not in the node's table of programs")

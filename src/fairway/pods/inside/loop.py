@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import _signal  # type: ignore[import-not-found]
+import _socket
 import os
 import select
-import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
 
-from fairway.pods.inside import roots
+from fairway.pods.inside import jsontext, roots
 from fairway.pods.inside.connection import Connection
 from fairway.pods.inside.libc import checked, libc
 from fairway.pods.inside.logs import Log, Output
@@ -71,7 +70,7 @@ class Init:
         """Take over the records of an earlier sandbox of this pod: what ran then was killed with it."""
         if os.path.exists(STATE):
             with open(STATE, encoding="utf-8") as file:
-                records = json.load(file)["containers"]
+                records = jsontext.loads(file.read())["containers"]
             for name, record in records.items():
                 if record["exited"] is None:
                     record.update(exited=time.time(), code=137, signal=9, note="the pod's sandbox was lost")
@@ -81,7 +80,7 @@ class Init:
     def _remember(self) -> None:
         records = {name: container.record for name, container in self.containers.items()}
         with open(STATE + ".new", "w", encoding="utf-8") as file:
-            json.dump({"containers": records}, file)
+            file.write(jsontext.dumps({"containers": records}))
         os.replace(STATE + ".new", STATE)
 
     def _watch(self, descriptor: int, handler: Callable[[], None]) -> None:
@@ -96,9 +95,9 @@ class Init:
         listening, telling = os.pipe()
         os.set_blocking(listening, False)
         os.set_blocking(telling, False)
-        signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "ending", True))
+        _signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
+        _signal.signal(_signal.SIGCHLD, lambda *_: None)
+        _signal.signal(_signal.SIGTERM, lambda *_: setattr(self, "ending", True))
         self._watch(listening, lambda: self._reap() if read_all(listening, len) else None)
 
     def _watch_socket_file(self) -> None:
@@ -112,10 +111,10 @@ class Init:
 
         self._watch(descriptor, changed)
 
-    def _listen(self) -> socket.socket:
+    def _listen(self) -> _socket.socket:
         if os.path.exists(CONTROL):
             os.unlink(CONTROL)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK)
         listener.bind(CONTROL)
         listener.listen(16)
         self._watch(listener.fileno(), self._accept)
@@ -144,16 +143,16 @@ class Init:
         for container in self.containers.values():
             if container.deadline is not None and container.deadline <= now:
                 container.deadline = None
-                signal_group(container.process, signal.SIGKILL)
+                signal_group(container.process, _signal.SIGKILL)
         for run in self.execs.values():
             if run.deadline is not None and run.deadline <= now:
                 run.deadline, run.expired = None, True
-                signal_group(run.process, signal.SIGKILL)
+                signal_group(run.process, _signal.SIGKILL)
 
     def _finish(self) -> None:
         """Kill everything, wait until it is gone, and only then let go of the clients' connections."""
         try:
-            os.kill(-1, signal.SIGKILL)
+            os.kill(-1, _signal.SIGKILL)
             while True:
                 os.waitpid(-1, 0)
         except (ProcessLookupError, ChildProcessError):
@@ -162,7 +161,8 @@ class Init:
     # - clients
 
     def _accept(self) -> None:
-        handle, _ = self.listener.accept()
+        descriptor, _ = self.listener._accept()  # type: ignore[attr-defined]
+        handle = _socket.socket(fileno=descriptor)
         handle.setblocking(False)
         connection = Connection(handle)
         self.connections[handle.fileno()] = connection
@@ -192,7 +192,7 @@ class Init:
             os.close(leftover)
         for run in self.execs.values():
             if run.connection is connection:
-                signal_group(run.process, signal.SIGKILL)
+                signal_group(run.process, _signal.SIGKILL)
 
     def _obey(self, connection: Connection, request: Record) -> Record | None:
         verb = request["do"]
@@ -289,13 +289,13 @@ class Init:
         grace = request["grace"]
         deadline = time.monotonic() + grace
         if grace > 0 and container.deadline is None:
-            os.kill(container.process, signal.SIGTERM)
+            os.kill(container.process, _signal.SIGTERM)
         if container.deadline is None or deadline < container.deadline:
             container.deadline = deadline
         return {}
 
     def _exited(self, name: str, container: Container, status: int) -> None:
-        signal_group(container.process, signal.SIGKILL)
+        signal_group(container.process, _signal.SIGKILL)
         container.process, container.deadline = 0, None
         if container.mounts is not None:
             os.close(container.mounts)
@@ -363,7 +363,7 @@ class Init:
 
     def _answer_exec(self, run: Exec, status: int) -> None:
         if run.pipe is not None:
-            signal_group(run.process, signal.SIGKILL)  # a probe leaves nothing running
+            signal_group(run.process, _signal.SIGKILL)  # a probe leaves nothing running
             self._capture(run)
         if run.pipe is not None:
             self._unwatch(run.pipe)

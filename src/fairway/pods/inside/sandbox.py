@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _socket
 import fcntl
 import os
-import socket
 import struct
 import sys
 
@@ -19,10 +19,11 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
 
 def _raise_loopback() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
-        request = struct.pack("16sH14x", b"lo", 0)
-        (flags,) = struct.unpack("16xH14x", fcntl.ioctl(handle, SIOCGIFFLAGS, request))
-        fcntl.ioctl(handle, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
+    handle = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    request = struct.pack("16sH14x", b"lo", 0)
+    (flags,) = struct.unpack("16xH14x", fcntl.ioctl(handle, SIOCGIFFLAGS, request))
+    fcntl.ioctl(handle, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
+    handle.close()
 
 
 def _furnish(hostname: str, host_network: bool) -> None:
@@ -30,7 +31,7 @@ def _furnish(hostname: str, host_network: bool) -> None:
     mount("none", "/", "", MS_REC | MS_SLAVE)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     mount("tmpfs", SHM, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=64m")  # shared by its containers
-    socket.sethostname(hostname)
+    _socket.sethostname(hostname)
     if not host_network:
         _raise_loopback()
 
