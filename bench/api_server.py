@@ -1,6 +1,6 @@
-"""The server side of `bench/api.py`, in a process of its own: the API on SQLite behind TLS, as a cluster runs it.
+"""The server side of `bench/api.py`, in a process of its own: the API on a store behind TLS, as a cluster runs it.
 
-    python bench/api_server.py DIRECTORY PORT
+    python bench/api_server.py DIRECTORY PORT [ETCD_ENDPOINT]       (SQLite in DIRECTORY unless etcd is named)
 
 Beside the API it answers two paths of its own, so that ratios come from one process and one connection:
 `/bench/memory` sends the bytes of the last list straight from memory, `/bench/self` tells CPU seconds and memory.
@@ -22,6 +22,7 @@ from fairway.api.app import App
 from fairway.api.http import serve
 from fairway.api.server import Api, ApiConfig
 from fairway.assemble.life import run
+from fairway.store.base import Store
 from fairway.store.sqlite import SqliteStore
 
 
@@ -61,9 +62,15 @@ def weigh() -> dict[str, float]:
     return {"cpu": used.ru_utime + used.ru_stime, "rss": float(found[1]) if found else 0.0}
 
 
-def main(folder: Path, port: int) -> None:
+def main(folder: Path, port: int, etcd: str) -> None:
     async def live(stop: asyncio.Event) -> None:
-        store = SqliteStore(folder / "store.db")
+        store: Store
+        if etcd:
+            from fairway.store.etcd import EtcdStore
+
+            store = EtcdStore([etcd])
+        else:
+            store = SqliteStore(folder / "store.db")
         config = ApiConfig(service_cidrs=("10.96.0.0/12",), advertise_address="127.0.0.1", advertise_port=port)
         api = Api(store, config)
         await api.start()
@@ -80,4 +87,4 @@ def main(folder: Path, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), "".join(sys.argv[3:4]))

@@ -95,7 +95,7 @@ class BareSqlite:
         return (self._revision - first) / (time.perf_counter() - begun)
 
 
-async def bare_etcd(endpoint: str, *, checked: bool) -> float:
+async def bare_etcd(endpoint: str, *, checked: bool, value: bytes = VALUE) -> float:
     """Puts per second by nothing but gRPC; `checked`: each in a transaction that checks the key's revision."""
     import grpc
 
@@ -105,7 +105,7 @@ async def bare_etcd(endpoint: str, *, checked: bool) -> float:
 
         async def write(number: int) -> None:
             key = b"/bare-%d/registry/core/configmaps/default/c-%d" % (checked, number)
-            put = wire.put_request(key, VALUE)
+            put = wire.put_request(key, value)
             if checked:
                 compare, look = wire.modified_is(key, last[number]), wire.range_op(wire.range_request(key))
                 answer = wire.read_txn(await send(wire.txn_request([compare], [wire.put_op(put)], [look])))
