@@ -16,6 +16,8 @@ from fairway.node import Interface, Route
 from fairway.packet import Family
 from fairway.ruleset import nft
 
+_SHOWN = 400  # a line may hold a thousand elements; a message that long helps nobody
+
 
 class KernelError(Exception):
     """The kernel or its tool refused. The message says what was asked, of which object, and the reason."""
@@ -27,7 +29,8 @@ class Refused(KernelError):
     def __init__(self, reason: str, text: str = "", line: int = 0) -> None:
         lines = text.splitlines()
         offending = lines[line - 1] if 0 < line <= len(lines) else ""
-        super().__init__(f"rules refused: {reason}" + (f" (line {line}: {offending})" if offending else ""))
+        shown = offending if len(offending) <= _SHOWN else f"{offending[:_SHOWN]} ..."
+        super().__init__(f"rules refused: {reason}" + (f" (line {line}: {shown})" if shown else ""))
         self.reason = reason
         self.text = text
         self.line = line
@@ -67,6 +70,35 @@ class Nftables(Protocol):
 
     def generation(self) -> int:
         """The kernel's count of transactions in this namespace, ours and everybody's."""
+
+    def identity(self) -> int:
+        """What tells the transactions of this handle from others' (`Notices`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A transaction of nf_tables that somebody else made, iptables in its nf_tables form included. `process` is the
+    number of the thread that made it, `program` its name. `lost`: more was said than could be kept, and what is known
+    is only that something may have changed."""
+
+    generation: int = 0
+    tables: frozenset[nft.TableName] = frozenset()
+    process: int = 0
+    program: str = ""
+    lost: bool = False
+
+
+class Notices(Protocol):
+    """What others do to nf_tables of one network namespace, told as it happens. For one thread at a time."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when notices have come, for an event loop."""
+
+    def wait(self, seconds: float) -> Sequence[Notice]:
+        """The notices that have come, waiting for the first at most that long; 0 does not wait. Raises KernelError."""
+
+    def close(self) -> None:
+        """Hear no more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ numbers are in host byte order except where a subsystem wants network order (`be
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import ipaddress
 import os
@@ -38,6 +39,7 @@ _ACK_TLVS = 0x200
 _ERROR = 2
 _DONE = 3
 _MESSAGE_ATTRIBUTE = 1  # NLMSGERR_ATTR_MSG
+_OFFSET_ATTRIBUTE = 2  # NLMSGERR_ATTR_OFFS
 
 _SOL_NETLINK = 270
 _CAP_ACK = 10
@@ -52,15 +54,20 @@ _ATTRIBUTE = struct.Struct("=HH")
 _BATCH_MESSAGES = 64  # their acknowledgements must fit the receive buffer
 _BATCH_BYTES = 64 * 1024
 _RECEIVE_BYTES = 128 * 1024
+_SEND_BYTES = 64 * 1024  # what any socket's buffer takes
+_ATTACH_FILTER = 26  # SO_ATTACH_FILTER
+_SEND_BUFFER_FORCE = 32  # SO_SNDBUFFORCE
 _TIMEOUT_SECONDS = 10  # the kernel answers within the call; silence means a message it takes for none
 _DUMP_ATTEMPTS = 16
 
 
 class NetlinkError(KernelError):
-    """The kernel refused one request. `number` is the errno, `reason` its text or the kernel's own longer one."""
+    """The kernel refused one request. `number` is the errno, `reason` its text or the kernel's own longer one;
+    `offset` is where in the request's body the attribute at fault begins, 0 when the kernel does not say."""
 
-    def __init__(self, what: str, number: int, reason: str = "") -> None:
+    def __init__(self, what: str, number: int, reason: str = "", offset: int = 0) -> None:
         self.number = number
+        self.offset = offset
         self.reason = reason or os.strerror(number)
         code = errno.errorcode.get(number, str(number))
         advice = "; root, or CAP_NET_ADMIN, is needed" if number == errno.EPERM else ""
@@ -195,7 +202,8 @@ def _refusal(message: _Message, what: str) -> NetlinkError | None:
         echoed = _HEADER.size if message.flags & _CAPPED else struct.unpack_from("=I", message.body, 4)[0]
         offset += echoed + 3 & ~3
     tlvs = attributes(message.body, offset) if message.flags & _ACK_TLVS else {}
-    return NetlinkError(what, number, read_text(tlvs.get(_MESSAGE_ATTRIBUTE, b"")))
+    offset = max(0, read_u32(tlvs.get(_OFFSET_ATTRIBUTE)) - _HEADER.size)
+    return NetlinkError(what, number, read_text(tlvs.get(_MESSAGE_ATTRIBUTE, b"")), offset)
 
 
 class Netlink:
@@ -256,6 +264,36 @@ class Netlink:
             if error:
                 raise error
 
+    def transact(self, requests: Sequence[Request]) -> dict[int, NetlinkError]:
+        """Send a batch, whose first and last messages are its brackets, as one message to the kernel, which performs
+        all of it or nothing; what was refused, by position. The kernel works within the call and answers before it
+        returns. Raises KernelError when it gave no answer at all."""
+        first = self._sequence + 1
+        self._sequence += len(requests)
+        proof = len(requests) - 2  # only refusals are answered, and this one: silence is no proof
+        whole = b"".join(encode(request, first + i, _ACK if i == proof else 0) for i, request in enumerate(requests))
+        self._send_whole(whole, requests[proof].what)
+        refused: dict[int, NetlinkError] = {}
+        answered = False
+        for message in self._waiting(requests[proof].what):
+            position = message.sequence - first
+            if message.kind == _ERROR and 0 <= position < len(requests):
+                answered = answered or position == proof
+                if error := _refusal(message, requests[position].what):
+                    refused.setdefault(position, error)
+        if not answered and not refused:
+            raise KernelError(f"cannot {requests[proof].what}: the kernel gave no answer to the transaction")
+        return refused
+
+    def identity(self) -> int:
+        """The number by which the kernel tells this socket from others: the sender of what it asks for."""
+        if not self._socket.getsockname()[0]:
+            self._socket.bind((0, 0))
+        return int(self._socket.getsockname()[0])
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     def notified(self, seconds: float) -> bool:
         """Wait for a notice of `groups` at most that long; whether one came. What it says is left unread: whoever
         wants the state asks for it, so that notices that were lost do no harm."""
@@ -267,6 +305,25 @@ class Netlink:
             if e.errno != errno.ENOBUFS:  # more came than the socket could keep
                 raise KernelError(f"cannot wait for the kernel's notices: {e.strerror}") from e
         return True
+
+    def hear(self) -> list[Reply] | None:
+        """The next notices of `groups`; None when some were lost because more came than the socket could keep."""
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except OSError as e:
+            if e.errno == errno.ENOBUFS:
+                return None
+            raise KernelError(f"cannot hear the kernel's notices: {e.strerror}") from e
+        return [Reply(message.kind, message.body) for message in _decode(data)]
+
+    def ignore(self, sender: int) -> None:
+        """Have the kernel leave out notices of what the socket of identity `sender` asked for (a classic BPF filter on
+        the sender in the message's header)."""
+        as_loaded = int.from_bytes(struct.pack("=I", sender), "big")
+        steps = ((0x20, 0, 0, 12), (0x15, 0, 1, as_loaded), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+        program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+        described = struct.pack("@HP", len(steps), ctypes.addressof(program))
+        self._socket.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, described)
 
     def _send_batch(self, batch: Sequence[Request]) -> list[NetlinkError | None]:
         first = self._sequence + 1
@@ -296,6 +353,31 @@ class Netlink:
                 break
             replies.append(Reply(message.kind, message.body))
         return replies, consistent
+
+    def _send_whole(self, data: bytes, what: str) -> None:
+        """Send a message of any length: the socket's buffer is made large enough, which needs privilege."""
+        if len(data) > _SEND_BYTES:
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, _SEND_BUFFER_FORCE, len(data) // 2 + _SEND_BYTES)
+            except OSError:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(data))
+        try:
+            self._socket.send(data)
+        except OSError as e:
+            raise KernelError(f"cannot {what}: {e.strerror} (a transaction of {len(data)} bytes)") from e
+
+    def _waiting(self, what: str) -> Iterator[_Message]:
+        """The messages that have come already. Those that the buffer could not keep are lost; the first are there."""
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as e:
+                if e.errno == errno.ENOBUFS:
+                    continue
+                raise KernelError(f"cannot {what}: {e.strerror}") from e
+            yield from _decode(data)
 
     def _receive(self, what: str) -> Iterator[_Message]:
         """Messages as they come, without end: the caller knows which is the last."""

@@ -1,0 +1,59 @@
+"""Notices of nf_tables: who changed which tables, as the kernel tells everybody who listens (EDGE)."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Sequence
+
+from fairway.kernel.base import Notice
+from fairway.kernel.linux import nft_numbers as n
+from fairway.kernel.linux.netlink import NETFILTER, Netlink, Reply, attributes, read_text
+from fairway.kernel.linux.nft_messages import kind
+from fairway.ruleset.nft import TableName
+
+_HEADER_SIZE = 4
+_TABLE = 1  # the same attribute in all messages but that of the generation
+_ID, _PROCESS, _PROGRAM = 1, 2, 3
+
+
+class NftNotices:
+    """`Notices` of the namespace at the path `namespace`; None: of the calling thread's own. The transactions of the
+    handle whose identity is `own` are not told; the kernel itself leaves them out, as one of many elements would fill
+    the socket."""
+
+    def __init__(self, namespace: str | None = None, own: int = 0) -> None:
+        self._kernel = Netlink(NETFILTER, namespace, groups=1 << n.GROUP - 1)
+        if own:
+            self._kernel.ignore(own)
+        self._tables: set[TableName] = set()
+
+    def fileno(self) -> int:
+        """See `kernel.base.Notices.fileno`."""
+        return self._kernel.fileno()
+
+    def close(self) -> None:
+        """See `kernel.base.Notices.close`."""
+        self._kernel.close()
+
+    def wait(self, seconds: float) -> Sequence[Notice]:
+        """See `kernel.base.Notices.wait`. A transaction is told when the kernel has said all of it."""
+        found: list[Notice] = []
+        while select.select([self._kernel], [], [], 0 if found else seconds)[0]:
+            heard = self._kernel.hear()
+            if heard is None:
+                self._tables.clear()
+                found.append(Notice(lost=True))
+            else:
+                found += (notice for reply in heard if (notice := self._read(reply)))
+        return found
+
+    def _read(self, reply: Reply) -> Notice | None:
+        """Gather the tables; the message of the new generation, which is the last, ends the transaction."""
+        known = attributes(reply.body, _HEADER_SIZE)
+        if reply.kind != kind(n.NEW_GENERATION):
+            family = n.FAMILY_NAMES.get(reply.body[0], "")
+            self._tables.add(TableName(family, read_text(known.get(_TABLE, b""))))
+            return None
+        tables, self._tables = frozenset(self._tables), set()
+        generation, process = (int.from_bytes(known.get(number, b""), "big") for number in (_ID, _PROCESS))
+        return Notice(generation, tables, process, read_text(known.get(_PROGRAM, b"")))
