@@ -11,7 +11,7 @@ from fairway.api.http import serve
 from fairway.api.nodes import HttpNodeClient
 from fairway.api.server import Api, ApiConfig
 from fairway.assemble import routes, stores
-from fairway.assemble.life import run
+from fairway.assemble.life import loading, run
 from fairway.client.http import HttpClient
 from fairway.client.kubeconfig import connect, load
 from fairway.control import manager
@@ -144,7 +144,10 @@ def proxy(state: StateDir, topology: Topology, node: str) -> None:
 
         pace = Pace(check=LOOK_SECONDS, verify=VERIFY_SECONDS)
         rules = RuleSync(LinuxNetfilter(), LinuxConntrack())
-        await Proxy(client, rules, observe, options, pace=pace).run(stop)
+        node_proxy = Proxy(client, rules, observe, options, pace=pace)
+        load = asyncio.create_task(loading(node_proxy.ready))
+        await node_proxy.run(stop)
+        load.cancel()
         await client.close()
 
     run(main)

@@ -5,6 +5,7 @@ The server's resourceVersion is opaque here (equal or not, never ordered), as th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
@@ -122,4 +123,4 @@ class Cache(Generic[T]):
 def _identify(raw: bytes) -> tuple[Key, tuple[str, str]]:
     """((namespace, name), (uid, resourceVersion)) of an object's JSON. Raises msgspec.DecodeError on broken JSON."""
     metadata = _HEAD.decode(raw).metadata
-    return (metadata.namespace, metadata.name), (metadata.uid, metadata.resource_version)
+    return (sys.intern(metadata.namespace), metadata.name), (metadata.uid, metadata.resource_version)

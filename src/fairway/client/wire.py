@@ -6,8 +6,8 @@ detection of changes", "Response status kind").
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, overload
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -90,8 +90,31 @@ def _text(value: str | int | bool) -> str:
 def listing(kind: Kind, body: bytes) -> Listing:
     """A list's body taken apart without decoding its items. Raises msgspec.DecodeError."""
     decoded = _LIST.decode(body)
-    items = [with_type(kind, bytes(raw)) for raw in decoded.items or ()]
+    items = _Items(kind, decoded.items or [])
     return Listing(items, decoded.metadata.resource_version, decoded.metadata.token)
+
+
+class _Items(Sequence[bytes]):
+    """The items of a list as views of its body, each copied out when it is asked for: lists are long, and most who
+    read them look at each item once."""
+
+    def __init__(self, kind: Kind, raws: list[msgspec.Raw]) -> None:
+        self._kind = kind
+        self._raws = raws
+
+    def __len__(self) -> int:
+        return len(self._raws)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
+
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(index, slice):
+            return _Items(self._kind, self._raws[index])
+        return with_type(self._kind, bytes(self._raws[index]))
 
 
 def with_type(kind: Kind, raw: bytes) -> bytes:

@@ -7,15 +7,24 @@ others accepted (CVE-2021-25737: slices that point at loopback or link-local add
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from fairway.packet import Family, family_of
 
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+# a dotted quad is its own canonical text; unspecified, loopback, link-local and multicast ones go the long way
+_PLAIN = re.compile(rf"(?!0\.|127\.|169\.254\.|2[23]\d\.){_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
 
-@lru_cache(maxsize=65536)
+
 def usable(text: str) -> str:
     """The canonical text of a unicast address that a Service may use, or "" for one it may not."""
+    return text if _PLAIN.fullmatch(text) else _checked(text)
+
+
+@lru_cache(maxsize=8192)
+def _checked(text: str) -> str:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -30,7 +39,9 @@ def usable(text: str) -> str:
 
 def of_family(texts: Iterable[str] | None, family: Family) -> tuple[str, ...]:
     """The usable addresses of one family, each once, sorted."""
-    found = {usable(text) for text in texts or ()}
+    if not texts:
+        return ()
+    found = {usable(text) for text in texts}
     return tuple(sorted(text for text in found if text and family_of(text) is family))
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 from fairway.desired import addresses
 from fairway.desired.choose import Candidate, choose
@@ -17,10 +18,9 @@ from fairway.desired.facts import node_facts
 from fairway.desired.model import Desired, Endpoint, HealthCheck, Policy, PortName, ServicePort, Settings
 from fairway.desired.options import ProxyOptions
 from fairway.desired.view import (
-    HEADLESS_LABEL,
-    PROXY_NAME_LABEL,
-    SERVICE_NAME_LABEL,
     Conditions,
+    Hints,
+    Labels,
     Meta,
     ServicePortView,
     ServiceView,
@@ -49,6 +49,9 @@ class Built:
 
 
 NOTHING = Built()
+UNSAID = Conditions()
+UNHINTED = Hints()
+NOWHERE: frozenset[str] = frozenset()
 
 
 def build(services: Iterable[ServiceView], slices: Iterable[SliceView], node: Node, options: ProxyOptions) -> Desired:
@@ -92,7 +95,8 @@ def service_key(service: ServiceView) -> ServiceKey:
 
 def slice_key(piece: SliceView) -> ServiceKey:
     """The Service a slice belongs to; its name is "" for a slice that belongs to none."""
-    return (piece.metadata.namespace, (piece.metadata.labels or {}).get(SERVICE_NAME_LABEL, ""))
+    labels = piece.metadata.labels
+    return (piece.metadata.namespace, (labels.service_name if labels else None) or "")
 
 
 def service_ports(
@@ -113,12 +117,12 @@ def service_ports(
 def _is_ours(service: ServiceView) -> bool:
     """Not ExternalName, not headless, not handed to another proxy, and named as objects are named."""
     meta, spec = service.metadata, service.spec
-    labels = meta.labels or {}
+    labels = meta.labels or Labels()
     return (
         spec.type != "ExternalName"
         and spec.cluster_ip not in ("", "None")
-        and PROXY_NAME_LABEL not in labels
-        and HEADLESS_LABEL not in labels
+        and labels.proxy_name is None
+        and labels.headless is None
         and _is_named(meta)
     )
 
@@ -149,7 +153,8 @@ def _port(
     if view.protocol not in Protocol.__members__ or (view.name and not _NAME.fullmatch(view.name)):
         return None
     spec = service.spec
-    bare = ServicePort(
+    described = partial(
+        ServicePort,
         name=PortName(service.metadata.namespace, service.metadata.name, view.name),
         family=family,
         protocol=Protocol(view.protocol),
@@ -164,29 +169,27 @@ def _port(
         external_policy=_policy(spec.external_traffic_policy),
         health_check_node_port=_health_check_port(service),
     )
-    return _with_endpoints(bare, slices, node_name, zone)
-
-
-def _with_endpoints(port: ServicePort, slices: Sequence[SliceView], node_name: str, zone: str) -> ServicePort:
+    bare = described()
     chosen = choose(
-        _candidates(port, slices, node_name),
+        _candidates(bare, slices, node_name),
         node_name,
         zone,
-        uses_cluster=port.uses_cluster,
-        uses_local=port.uses_local,
+        uses_cluster=bare.uses_cluster,
+        uses_local=bare.uses_local,
     )
-    return replace(port, cluster=chosen.cluster, local=chosen.local, reachable=chosen.reachable)
+    return described(cluster=chosen.cluster, local=chosen.local, reachable=chosen.reachable)
 
 
 def _policy(word: str) -> Policy:
     return Policy.LOCAL if word == Policy.LOCAL else Policy.CLUSTER
 
 
-def _vips(service: ServiceView) -> Iterator[str]:
+def _vips(service: ServiceView) -> Sequence[str]:
     """Load-balancer addresses that reach the node as packets' destination. ipMode Proxy ones do not (KEP-1860)."""
     balancer = service.status.load_balancer if service.status else None
-    if service.spec.type == "LoadBalancer" and balancer:
-        yield from (ingress.ip for ingress in balancer.ingress or () if ingress.ip and ingress.ip_mode != "Proxy")
+    if service.spec.type != "LoadBalancer" or not balancer:
+        return ()
+    return [ingress.ip for ingress in balancer.ingress or () if ingress.ip and ingress.ip_mode != "Proxy"]
 
 
 def _allowed(claimed: tuple[str, ...], options: ProxyOptions) -> tuple[str, ...]:
@@ -242,16 +245,15 @@ def _offers(views: Sequence[SliceEndpoint], port: int, family: Family, node_name
 
 def _candidate(view: SliceEndpoint, endpoint: Endpoint) -> Candidate:
     """Missing conditions read as the API defines them: ready unless said otherwise, serving like ready."""
-    given = view.conditions or Conditions()
-    ready = _ready(given)
-    hints = view.hints
+    given, hints = view.conditions or UNSAID, view.hints or UNHINTED
+    ready = given.ready is not False
     return Candidate(
-        endpoint=endpoint,
-        ready=ready,
+        endpoint,
+        ready,
         serving=ready if given.serving is None else given.serving,
         terminating=bool(given.terminating),
-        zones=frozenset(hint.name for hint in hints.for_zones or ()) if hints else frozenset(),
-        nodes=frozenset(hint.name for hint in hints.for_nodes or ()) if hints else frozenset(),
+        zones=frozenset([hint.name for hint in hints.for_zones]) if hints.for_zones else NOWHERE,
+        nodes=frozenset([hint.name for hint in hints.for_nodes]) if hints.for_nodes else NOWHERE,
     )
 
 

@@ -5,7 +5,10 @@ Everything else in the objects is skipped by the decoder and never held in memor
 
 from __future__ import annotations
 
+import sys
+
 import msgspec
+from msgspec.structs import force_setattr
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
@@ -20,9 +23,22 @@ class _View(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """Immutable, fields spelled in camelCase on the wire, unknown fields skipped."""
 
 
+class Labels(_View, frozen=True):
+    """The labels that say something to a proxy; None: not there."""
+
+    service_name: str | None = msgspec.field(default=None, name=SERVICE_NAME_LABEL)
+    proxy_name: str | None = msgspec.field(default=None, name=PROXY_NAME_LABEL)
+    headless: str | None = msgspec.field(default=None, name=HEADLESS_LABEL)
+
+
 class Meta(_View, frozen=True):
     name: str = ""
     namespace: str = ""
+    labels: Labels | None = None
+
+
+class NodeMeta(_View, frozen=True):
+    name: str = ""
     labels: dict[str, str] | None = None
     deletion_timestamp: str | None = None
 
@@ -121,10 +137,11 @@ class NodeSpec(_View, frozen=True):
 
 
 class NodeView(_View, frozen=True):
-    metadata: Meta
+    metadata: NodeMeta
     spec: NodeSpec = NodeSpec()
 
 
+_conditions: dict[Conditions, Conditions] = {}  # 27 at most
 _service = msgspec.json.Decoder(ServiceView)
 _slice = msgspec.json.Decoder(SliceView)
 _node = msgspec.json.Decoder(NodeView)
@@ -141,9 +158,22 @@ def service(raw: bytes) -> ServiceView:
 def endpoint_slice(raw: bytes) -> SliceView:
     """Decode an EndpointSlice. Raises Malformed."""
     try:
-        return _slice.decode(raw)
+        view = _slice.decode(raw)
     except msgspec.MsgspecError as error:
         raise Malformed(f"EndpointSlice: {error}") from None
+    _share(view)
+    return view
+
+
+def _share(view: SliceView) -> None:
+    """Let endpoints of one node, or in one condition, hold the same object: there are few of these, and very many
+    endpoints."""
+    force_setattr(view.metadata, "namespace", sys.intern(view.metadata.namespace))
+    for endpoint in view.endpoints or ():
+        if endpoint.node_name:
+            force_setattr(endpoint, "node_name", sys.intern(endpoint.node_name))
+        if endpoint.conditions:
+            force_setattr(endpoint, "conditions", _conditions.setdefault(endpoint.conditions, endpoint.conditions))
 
 
 def node(raw: bytes) -> NodeView:
