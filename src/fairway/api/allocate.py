@@ -57,7 +57,9 @@ class AddressRange:
 
     def show(self, number: int) -> str:
         """A number of the span as an address in canonical form."""
-        return str(ip_address(number) if self.family == "IPv4" else ip_address(number.to_bytes(16)))
+        if self.family == "IPv4":
+            return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+        return str(ip_address(number.to_bytes(16)))
 
 
 def address_range(cidr: str) -> AddressRange:
@@ -113,6 +115,12 @@ def family_of(address: str) -> str:
 def parsed_address(text: str) -> IPv4Address | IPv6Address:
     """An address by its text: allocating one looks at it from several sides. Raises ValueError."""
     return ip_address(text)
+
+
+@lru_cache(4096)
+def canonical(text: str) -> str:
+    """An address as its IPAddress is named. Raises ValueError."""
+    return str(parsed_address(text))
 
 
 def _family(version: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fairway.api.allocate import family_of, parsed_address
+from fairway.api.allocate import canonical, family_of
 from fairway.api.keys import key_of
 from fairway.api.metadata import timestamp
 from fairway.objects import codec
@@ -47,7 +47,7 @@ def read_claim(value: bytes) -> Holder:
 
 def address_key(address: str) -> str:
     """The key of an address' IPAddress, whose name is the canonical form."""
-    return key_of(IP_ADDRESS, "", str(parsed_address(address)))
+    return key_of(IP_ADDRESS, "", canonical(address))
 
 
 def labels_of(address: str) -> dict[str, str]:
@@ -63,7 +63,7 @@ def ip_address(holder: Holder, address: str, uid: str, now: datetime) -> bytes:
             "kind": IP_ADDRESS.name,
             "apiVersion": IP_ADDRESS.api_version,
             "metadata": {
-                "name": str(parsed_address(address)),
+                "name": canonical(address),
                 "uid": uid,
                 "creationTimestamp": timestamp(now),
                 "labels": labels_of(address),

@@ -18,6 +18,8 @@ from fairway.objects.errors import SelectorError
 from fairway.objects.selectors import LabelSelector, from_label_selector
 
 ALL = "*"
+REMEMBERED = 4096
+"""How many answers a policy remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ class Policy:
         self._roles = dict(roles)
         self._granted: dict[tuple[str, tuple[str, str]], list[tuple[str, RoleRef]]] = {}
         self._rules: dict[Scoped, tuple[Rule, ...]] = {}
+        self._answers: dict[tuple[User, Deed | Visit], bool] = {}
         for (namespace, _), binding in bindings.items():
             for subject in binding.subjects or ():
                 self._granted.setdefault((namespace, subject.key), []).append((namespace, binding.role_ref))
@@ -172,8 +175,16 @@ class Policy:
         """Whether `user` may do it; `system:masters` may do everything."""
         if MASTERS in user.groups:
             return True
-        namespace = asked.namespace if isinstance(asked, Deed) else ""
-        return any(rule.allows(asked) for rule in self.rules_of(user, namespace))
+        # Clients do the same things again and again; a policy holds until a role or binding changes, and its answers
+        # with it.
+        answer = self._answers.get((user, asked))
+        if answer is None:
+            namespace = asked.namespace if isinstance(asked, Deed) else ""
+            answer = any(rule.allows(asked) for rule in self.rules_of(user, namespace))
+            if len(self._answers) >= REMEMBERED:
+                self._answers.clear()
+            self._answers[user, asked] = answer
+        return answer
 
     def rules_of(self, user: User, namespace: str) -> Iterator[Rule]:
         """Everything `user` is granted in a namespace ("" for cluster scope), what holds everywhere included."""

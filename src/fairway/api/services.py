@@ -16,7 +16,16 @@ from typing import Any
 import msgspec
 
 from fairway.api import families, status
-from fairway.api.allocate import AddressRange, Full, address_range, first_free, parsed_address, port_span, probes
+from fairway.api.allocate import (
+    AddressRange,
+    Full,
+    address_range,
+    canonical,
+    first_free,
+    parsed_address,
+    port_span,
+    probes,
+)
 from fairway.api.holdings import Holder, address_key, claim, holder_of, ip_address, read_claim
 from fairway.api.keys import ADDRESSES, NODE_PORTS, address_claim_key, key_of, node_port_key, prefix_of
 from fairway.objects.errors import FieldError
@@ -116,7 +125,7 @@ class ServiceAllocator:
                 plan.checks += ranges.checks(address)
                 holder = holder_of(service["metadata"])
                 plan.take(address_key(address), ip_address(holder, address, self._uid(), self._now()))
-                plan.take(address_claim_key(str(parsed_address(address))), claim(holder))
+                plan.take(address_claim_key(canonical(address)), claim(holder))
         spec["clusterIP"], spec["clusterIPs"] = chosen[0], chosen
 
     async def _claim(self, service: Object, address: str, ranges: list[AddressRange], asked: list[str]) -> None:
@@ -124,7 +133,7 @@ class ServiceAllocator:
         if not any(address in found for found in ranges):
             valid = " and ".join(found.cidr for found in ranges)
             why = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {valid}"
-        elif await self._is_held(str(parsed_address(address))):
+        elif await self._is_held(canonical(address)):
             why = "provided IP is already allocated"
         else:
             return
@@ -135,8 +144,8 @@ class ServiceAllocator:
         """Any address. Raises 500 when all are taken, as users know it."""
         for found in (candidate for candidate in ranges if candidate.family == family):
             for number in probes(found.span, self._random):
-                if not await self._is_held(found.show(number)):
-                    return found.show(number)
+                if not await self._is_held(address := found.show(number)):
+                    return address
             taken = await self._taken_addresses(found)
             try:
                 return found.show(first_free(found.span, taken, self._random))
@@ -244,7 +253,7 @@ class ServiceAllocator:
             if entry and _is_parent(msgspec.json.decode(entry.value), service["metadata"]):
                 plan.checks.append(Check(key, entry.modified))
                 plan.changes.append(Delete(key))
-            await self._drop(address_claim_key(str(parsed_address(address))), holder, plan)
+            await self._drop(address_claim_key(canonical(address)), holder, plan)
         for number in sorted(families.held_ports(former) - families.held_ports(spec)):
             await self._drop(node_port_key(number), holder, plan)
 

@@ -34,6 +34,8 @@ DEFAULT_SECONDS, SHORTEST, LONGEST = 3600, 600, 1 << 32
 GONE_SECONDS = 60
 """How long a token outlives the beginning of its pod's end past the grace: the pod may still have to say good-bye."""
 SKEW_SECONDS = 60
+REMEMBERED = 1024
+"""How many tokens' signatures are not checked again: with each of its requests a client sends the same one."""
 _BINDABLE = {("v1", kind.name): kind for kind in (POD, SECRET, NODE)}
 _EXTRA = "authentication.kubernetes.io"
 
@@ -88,6 +90,7 @@ class Tokens:
         self._now = now
         self._uid = uid
         self._key: SigningKey | None = None
+        self._signed: dict[str, _Claims] = {}
 
     async def request(self, request: Request, body: TokenRequest) -> Answer:
         """`serviceaccounts/token`. Raises 400, 403, 404, 409, 422."""
@@ -129,7 +132,7 @@ class Tokens:
         from fairway.api.jwt import BadToken
 
         try:
-            claims = msgspec.convert((await self.key()).verified(token), _Claims)
+            claims = self._signed.get(token) or self._remembered(token, await self.key())
         except (BadToken, msgspec.ValidationError) as error:
             raise Refused(f"invalid bearer token: {error}") from error
         wanted = tuple(audiences) or self.audiences
@@ -144,6 +147,15 @@ class Tokens:
             raise Refused("service account token has expired" if now >= claims.exp else "token is not valid yet")
         await self._still_there(about)
         return Verified(_user(claims), good)
+
+    def _remembered(self, token: str, key: SigningKey) -> _Claims:
+        """The claims of a token with the right signature, which does not become wrong: the key is the cluster's for
+        good. All else about a token is looked at each time."""
+        claims = msgspec.convert(key.verified(token), _Claims)
+        if len(self._signed) >= REMEMBERED:
+            self._signed.clear()
+        self._signed[token] = claims
+        return claims
 
     async def key(self) -> SigningKey:
         """The cluster's signing key; made if there is none yet, by whichever server comes first."""
