@@ -272,6 +272,12 @@ def register_number(register: int) -> int:
     return n.FIRST_REGISTER + register
 
 
+def room_of(expression: Expression) -> int:
+    """Bytes of the registers that an expression will fill."""
+    parts = expression.parts if isinstance(expression, Concat) else (expression,)
+    return sum(_room(_size(part)) for part in parts)
+
+
 def _room(size: int) -> int:
     return size + 3 & ~3
 

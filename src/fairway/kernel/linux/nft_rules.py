@@ -12,6 +12,7 @@ from fairway.kernel.linux.nft_loads import (
     padded,
     prefix_mask,
     register_number,
+    room_of,
 )
 from fairway.kernel.linux.nft_sets import Unsayable, counter, verdict_data
 from fairway.kernel.linux.nft_userdata import commented
@@ -123,7 +124,7 @@ class RuleEncoder(Loads):
         size = self._load(update.key, 0)
         parts = [text(1, update.set), be32(3, n.SET_OPERATIONS[update.operation]), be32(4, register_number(0))]
         if update.data is not None:
-            register = (size + 15) // 16 * SECOND
+            register = _beside(size, room_of(update.data))
             self._load(update.data, register)
             parts.append(be32(5, register_number(register)))
         if update.timeout_ms:
@@ -242,3 +243,10 @@ class RuleEncoder(Loads):
             return [be32(kind, register_number(register)), be32(kind + 1, register_number(beside))]
         self._load(expression, register)
         return [be32(kind, register_number(register))]
+
+
+def _beside(size: int, more: int) -> int:
+    """The register for `more` bytes beside the first `size`: where nft puts it, on a register of 16 bytes, unless the
+    registers end there (two IPv6 addresses and ports, then a third; nft 1.0.6 cannot write such a rule at all)."""
+    aligned = (size + 15) // 16 * SECOND
+    return aligned if aligned + more // 4 <= n.REGISTERS else size // 4
