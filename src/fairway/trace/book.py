@@ -47,13 +47,14 @@ CONVENTION: Mapping[str, tuple[tuple[str, ...], str]] = {
 class Book:
     """One family's rules, understood on demand. `notes` grows with every assumption a walk had to make."""
 
-    def __init__(self, ruleset: Ruleset) -> None:
+    def __init__(self, ruleset: Ruleset, *, whole: bool = False) -> None:
+        """`whole`: what is not there is known not to be there."""
         self._ruleset = ruleset
         self._understood: dict[str, Parsed] = {}
         self._assumed: dict[str, tuple[str, ...]] = {}
         self._choices: dict[tuple[str, str], list[int | None]] = {}
         self._notes: dict[str, None] = {}
-        if "filter" not in ruleset.tables:
+        if not whole and "filter" not in ruleset.tables:
             self.note("The rules hold no filter table: what it rejects or drops is not seen here.")
 
     @property

@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 from fairway.node import Address, Node
 from fairway.packet import Family, Outcome, Packet, Protocol, family_of
@@ -65,15 +66,24 @@ class Event(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
+class Original(NamedTuple):
+    """The tuple that connection tracking knows a connection by: the packet as it was before any translation."""
+
+    source: str
+    destination: str
+    source_port: int
+    destination_port: int
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """The packet at one point of its way, with what the kernel remembers of its connection.
 
     `destination_settled` and `source_settled` say that nat tables have had their one look at this connection for
     that end, whether they translated it or not. `connected` says that connection tracking has seen the packet, which
-    comes after the raw table; `tracked` False, that it was told not to look. `seen` holds (list, address) pairs that
-    `-m recent --set` wrote on this packet's way. `status` is what `--ctstate SNAT` and `DNAT` look at: which ends
-    really differ now, as a translation to the same address and port is none to the kernel.
+    comes after the raw table, and `original` as what; `tracked` False, that it was told not to look. `seen` holds
+    (list, address) pairs that `-m recent --set` wrote on this packet's way. `status` is what `--ctstate SNAT` and
+    `DNAT` look at: which ends really differ now, as a translation to the same address and port is none to the kernel.
     """
 
     source: str
@@ -94,6 +104,7 @@ class State:
     destination_settled: bool = False
     status: frozenset[str] = frozenset()
     seen: frozenset[tuple[str, str]] = frozenset()
+    original: Original | None = None
 
     @classmethod
     def of(cls, packet: Packet) -> State:
@@ -110,6 +121,13 @@ class State:
     @property
     def family(self) -> Family:
         return family_of(self.destination)
+
+    def connect(self) -> State:
+        """The state once connection tracking has seen the packet; a packet that it knows stays as it is."""
+        if self.connected:
+            return self
+        original = Original(self.source, self.destination, self.source_port, self.destination_port)
+        return replace(self, connected=True, original=original)
 
     @property
     def has_connection(self) -> bool:

@@ -1,7 +1,9 @@
 """The way of a packet through the kernel: hooks in their order, routing between them, until it has arrived or ended.
 
-The order of tables at a hook is that of their priorities (enum nf_ip_hook_priorities in uapi/linux/netfilter_ipv4.h);
-nat tables see a connection's first packet once per end of it.
+What a hook asks, iptables' tables and nftables' base chains alike, comes in the order of priorities (enum
+nf_ip_hook_priorities in uapi/linux/netfilter_ipv4.h). All that translates is asked at one place of the hook, whatever
+priority its chains claim, and sees a connection's first packet once per end of it (nf_nat_inet_fn in
+net/netfilter/nf_nat_core.c).
 """
 
 from __future__ import annotations
@@ -9,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
 from fairway.node import Node
 from fairway.packet import Packet, Verdict
-from fairway.ruleset.iptables import Ruleset
+from fairway.ruleset.iptables import Ruleset as IptablesRuleset
+from fairway.ruleset.nft import Ruleset as NftRuleset
 from fairway.trace.book import Book
 from fairway.trace.branch import Branch
 from fairway.trace.iptables import Tables
+from fairway.trace.nft import Base, Runner, bases
 from fairway.trace.routing import LOOPBACK, Settings, Way, decide, martian
 from fairway.trace.steps import Event, Hook, State, Step, Trace
 
@@ -26,33 +31,63 @@ TABLES: Mapping[Hook, tuple[str, ...]] = {
     Hook.OUTPUT: ("raw", "mangle", "nat", "filter", "security"),
     Hook.POSTROUTING: ("mangle", "nat"),
 }
-"""Which tables a hook has, in the order the kernel asks them. Connection tracking comes right after raw."""
+"""Which tables of iptables a hook has."""
+
+PRIORITIES: Mapping[str, int] = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
+"""When iptables' tables are asked; nat is asked as all translation is."""
 
 TO_DESTINATION = (Hook.PREROUTING, Hook.OUTPUT)
 """Where nat may change the destination; at its other hooks it changes the source."""
 
-REROUTING = ("mangle", "nat")
-"""Tables after which the kernel routes a packet of its own again when they changed what routing looks at."""
+DESTINATIONS, SOURCES = -100, 100
+"""When the two ends are translated."""
+
+CONNECTIONS = -200
+"""When connection tracking sees the packet, at PREROUTING and OUTPUT."""
+
+Stage: TypeAlias = Callable[[Branch], list[Branch]]
 
 
-def trace(rules: Ruleset, node: Node, packet: Packet, *, settings: Settings | None = None) -> Trace:
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a node's kernel holds: one family's iptables, nftables, or both; None: nothing is known of it. Tables that
+    iptables' nf_tables variant keeps in nftables count once."""
+
+    iptables: IptablesRuleset | None = None
+    nft: NftRuleset | None = None
+
+    @classmethod
+    def of(cls, rules: Rules | IptablesRuleset | NftRuleset) -> Rules:
+        """Rules of either kind."""
+        if isinstance(rules, Rules):
+            return rules
+        return cls(nft=rules) if isinstance(rules, NftRuleset) else cls(iptables=rules)
+
+
+def trace(
+    rules: Rules | IptablesRuleset | NftRuleset, node: Node, packet: Packet, *, settings: Settings | None = None
+) -> Trace:
     """Everything that can become of the first packet of a connection at this node. Pure.
 
     Raises TraceError (JumpLoop) when the rules cannot be what a kernel holds.
     """
-    book = Book(rules)
-    walk = _Walk(Tables(book, node), node, settings or Settings())
+    given = Rules.of(rules)
+    book = Book(given.iptables) if given.iptables is not None else Book(IptablesRuleset(), whole=True)
+    tables = Tables(book, node)
+    walk = _Walk(given, tables, Runner(node, tables.ledger, book.note), node, settings or Settings())
     start = Branch(State.of(packet))
     ends = walk.arriving([start]) if packet.in_interface else walk.leaving(start)
     for branch in ends:
         if branch.outcome is not None:
-            walk.tables.ledger.end(branch.knot, branch.outcome)
-    return Trace(packet, node, tuple(b.path() for b in ends), walk.tables.ledger.shares(), book.notes)
+            tables.ledger.end(branch.knot, branch.outcome)
+    return Trace(packet, node, tuple(b.path() for b in ends), tables.ledger.shares(), book.notes)
 
 
 @dataclass(slots=True)
 class _Walk:
+    rules: Rules
     tables: Tables
+    runner: Runner
     node: Node
     settings: Settings
 
@@ -63,38 +98,74 @@ class _Walk:
 
     def leaving(self, branch: Branch) -> list[Branch]:
         """From a process of the node: routing, OUTPUT, POSTROUTING, and over `lo` back in when it stays here."""
-        branches = [self._route(branch)]
-        for table in TABLES[Hook.OUTPUT]:
-            branches = _each(branches, partial(self._output, table))
+        branches = self._hook(Hook.OUTPUT, [self._route(branch)])
         branches = _each(branches, lambda b: [self._aim(b)])
         branches = self._hook(Hook.POSTROUTING, branches)
         return _each(branches, self._send)
 
     def _hook(self, hook: Hook, branches: Iterable[Branch]) -> list[Branch]:
         left = list(branches)
-        for table in TABLES[hook]:
-            left = _each(left, partial(self._table, hook, table))
+        for stage in self._stages(hook, left):
+            left = _each(left, stage)
         return left
 
-    def _table(self, hook: Hook, table: str, branch: Branch) -> list[Branch]:
-        if table == "raw":
-            return [_connect(b) for b in self.tables.run(hook, table, branch)]
-        if table != "nat":
-            return self.tables.run(hook, table, branch)
+    def _stages(self, hook: Hook, branches: list[Branch]) -> list[Stage]:
+        """What the hook asks, in its order. Where priorities are equal, iptables comes first."""
+        if not branches:
+            return []
+        chains = self._bases(hook, branches[0])
+        found: list[tuple[int, Stage]] = [
+            (PRIORITIES[table], self._rerouting(hook, table == "mangle", partial(self.tables.run, hook, table)))
+            for table in TABLES[hook]
+            if table != "nat"
+        ]
+        found += [
+            (base.priority, self._rerouting(hook, base.type == "route", partial(self.runner.run, hook, base)))
+            for base in chains
+            if base.type != "nat"
+        ]
+        if hook in TO_DESTINATION:
+            found.append((CONNECTIONS, _connect))
+        if "nat" in TABLES[hook]:
+            nats = [base for base in chains if base.type == "nat"]
+            translate = partial(self._translate, hook, self._translators(hook, nats))
+            found.append((DESTINATIONS if hook in TO_DESTINATION else SOURCES, self._rerouting(hook, True, translate)))
+        return [stage for _, stage in sorted(found, key=lambda stage: stage[0])]
+
+    def _bases(self, hook: Hook, branch: Branch) -> list[Base]:
+        if self.rules.nft is None:
+            return []
+        return bases(self.rules.nft, branch.state.family, hook, beside_iptables=self.rules.iptables is not None)
+
+    def _translators(self, hook: Hook, nats: Iterable[Base]) -> list[Stage]:
+        """What translates, by its own priorities."""
+        own = DESTINATIONS if hook in TO_DESTINATION else SOURCES
+        found: list[tuple[int, Stage]] = [(own, partial(self.tables.run, hook, "nat"))]
+        found += [(base.priority, partial(self.runner.run, hook, base)) for base in nats]
+        return [stage for _, stage in sorted(found, key=lambda stage: stage[0])]
+
+    def _translate(self, hook: Hook, translators: Iterable[Stage], branch: Branch) -> list[Branch]:
+        """Ask one translator after the other until one has translated."""
         state = branch.state
         destination = hook in TO_DESTINATION
         settled = state.destination_settled if destination else state.source_settled
         if settled or not state.tracked:
             return [branch]
-        return [_settle(b, destination) for b in self.tables.run(hook, table, branch)]
+        left = [branch]
+        for translator in translators:
+            left = _each(left, partial(_unless_translated, destination, translator))
+        return [b if b.ended else _settle(b, destination) for b in left]
 
-    def _output(self, table: str, branch: Branch) -> list[Branch]:
-        """One table of OUTPUT, and the second routing decision where it changed the destination or the mark. Rules of
-        OUTPUT's later tables still see the device of the first decision (nf_hook_state is filled in once per hook)."""
-        found = self._table(Hook.OUTPUT, table, branch)
-        if table not in REROUTING:
-            return found
-        return _each(found, lambda b: [self._reroute(b) if _routes_anew(branch.state, b.state) else b])
+    def _rerouting(self, hook: Hook, reroutes: bool, stage: Stage) -> Stage:
+        """At OUTPUT, what may change what routing looks at is followed by the second routing decision. Rules of
+        later stages still see the device of the first decision (nf_hook_state is filled in once per hook)."""
+        if hook is not Hook.OUTPUT or not reroutes:
+            return stage
+
+        def run(branch: Branch) -> list[Branch]:
+            return _each(stage(branch), lambda b: [self._reroute(b) if _routes_anew(branch.state, b.state) else b])
+
+        return run
 
     def _reroute(self, branch: Branch) -> Branch:
         routed = self._route(branch)
@@ -145,9 +216,14 @@ def _each(branches: Iterable[Branch], onward: Callable[[Branch], list[Branch]]) 
     return [after for branch in branches for after in ([branch] if branch.ended else onward(branch))]
 
 
-def _connect(branch: Branch) -> Branch:
-    """Connection tracking: right after raw, before anything else (NF_IP_PRI_CONNTRACK)."""
-    return replace(branch, state=replace(branch.state, connected=True))
+def _connect(branch: Branch) -> list[Branch]:
+    """Connection tracking (NF_IP_PRI_CONNTRACK)."""
+    return [replace(branch, state=branch.state.connect())]
+
+
+def _unless_translated(destination: bool, translator: Stage, branch: Branch) -> list[Branch]:
+    done = branch.state.destination_translated if destination else branch.state.source_translated
+    return [branch] if done else translator(branch)
 
 
 def _settle(branch: Branch, destination: bool) -> Branch:
