@@ -11,6 +11,7 @@ from pathlib import Path
 from fairway.pods.view import Container
 
 STAND_IN = Path(__file__).with_name("standin.py")
+AGNHOST = (sys.executable, "-I", "-S", str(Path(__file__).parent / "agnhost" / "__main__.py"))
 DEFAULT_PORT = 80  # what a web server's image without declared ports most likely listens on
 
 DEFAULT_PROGRAMS: Mapping[str, tuple[str, ...]] = {
@@ -27,10 +28,12 @@ SHELLS = frozenset({"sh", "bash", "python3"})  # run as an image's CMD: `args` r
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How a container starts: its argument list, and whether that is the stand-in server."""
+    """How a container starts: its argument list, whether that is the stand-in server, and what programs of its image
+    it finds at which paths (their argument lists)."""
 
     argv: tuple[str, ...]
     stand_in: bool = False
+    tools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def plain_name(image: str) -> str:
@@ -62,14 +65,22 @@ class ImageTable:
     def launch(self, container: Container, pod_name: str, node_name: str) -> Launch:
         """How `container` starts: its own `command`, else the table's program with its `args`, else the stand-in on
         its ports. A command's and args' $(NAME) are not replaced here."""
+        tools = image_tools(container.image)
         if container.command:
-            return Launch((*container.command, *container.args))
+            return Launch((*container.command, *container.args), tools=tools)
+        if tools and self.program(container.image) is None:
+            return Launch((*AGNHOST, *container.args), tools=tools)
         program = self.program(container.image)
         if program is None:
             return Launch(stand_in(container, pod_name, node_name), stand_in=True)
         if container.args and len(program) == 1 and program[0] in SHELLS:
             return Launch(container.args)
         return Launch((*program, *container.args))
+
+
+def image_tools(image: str) -> Mapping[str, tuple[str, ...]]:
+    """The programs that an image is known to bring and that Fairway has a stand-in for."""
+    return {"/agnhost": AGNHOST} if plain_name(image).rpartition("/")[2] == "agnhost" else {}
 
 
 def stand_in(container: Container, pod_name: str, node_name: str) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ class Launcher:
             "user": common.run_as_user if own.run_as_user is None else own.run_as_user,
             "group": common.run_as_group if own.run_as_group is None else own.run_as_group,
             "groups": [*common.supplemental_groups, *filter(None, [common.fs_group])],
-            "mounts": mounts.requests(pod, container, environment),
+            "mounts": mounts.requests(pod, container, environment) + mounts.tools(launch.tools),
             **mounts.rights(container),
         }
         return launch, request

@@ -63,6 +63,16 @@ def requests(pod: Pod, container: Container, values: Mapping[str, str]) -> list[
     ]
 
 
+def tools(programs: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """The mounts that show a container its image's programs (see `tool_name`)."""
+    return [{"source": f"tools/{tool_name(path)}", "path": path, "sub": "", "read_only": True} for path in programs]
+
+
+def tool_name(path: str) -> str:
+    """The file that stands for a program at `path`, in the folder `tools` of the pod's directory."""
+    return path.strip("/").replace("/", "-")
+
+
 def _request(volume: Volume, mount: VolumeMount, values: Mapping[str, str]) -> dict[str, Any]:
     request: dict[str, Any] = {"source": f"volumes/{volume.name}", "path": mount.mount_path}
     if volume.host_path is not None:

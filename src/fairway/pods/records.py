@@ -3,6 +3,7 @@
 <state_dir>/pods/<uid>/      0700
     pod.json                 the record below, written before the sandbox is made
     volumes/<name>/          what is in its volumes
+    tools/                   programs of its containers' images, as scripts
     containers/<name>/       what its containers wrote elsewhere: the upper layers of their roots
     etc/                     resolv.conf, hosts, hostname as the pod sees them
     control, lock            of the sandbox process (pods/init.py)
@@ -15,10 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,12 @@ class PodDir:
             return msgspec.json.decode((self.path / "state.json").read_bytes(), type=_State).containers
         except (FileNotFoundError, msgspec.DecodeError):
             return {}
+
+    def equip(self, name: str, argv: Sequence[str]) -> None:
+        """Make a program in `tools`, to be shown to containers, that runs `argv` with its own arguments behind."""
+        folder = self.path / "tools"
+        folder.mkdir(exist_ok=True, mode=0o755)
+        _replace(folder / name, f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n'.encode(), 0o755)
 
     def create(self, record: PodRecord, files: Mapping[str, str]) -> None:
         """Make the directory (or bring it up to date): `files` by name for etc/, and the record last."""

@@ -37,10 +37,11 @@ class Rejected(Exception):
 
 
 class Request:
-    """What matters of one HTTP request; `size` is its length in bytes with its body."""
+    """One HTTP request; `size` is its length in bytes with its body, header names are in lower case."""
 
-    def __init__(self, method: str, path: str, keep: bool, size: int) -> None:
-        self.method, self.path, self.keep, self.size = method, path, keep, size
+    def __init__(self, method: str, target: str, headers: dict[str, str], keep: bool, size: int, body: bytes) -> None:
+        self.method, self.keep, self.size, self.headers, self.body = method, keep, size, headers, body
+        self.path, _, self.query = target.partition("?")
 
 
 def read_request(data: bytes) -> Request | None:
@@ -65,13 +66,34 @@ def read_request(data: bytes) -> Request | None:
         return None
     connection = headers.get("connection", "").lower()
     keep = connection == "keep-alive" if words[2] == "HTTP/1.0" else connection != "close"
-    return Request(words[0], words[1].partition("?")[0], keep, size)
+    return Request(words[0], words[1], headers, keep, size, data[len(head) + 4 : size])
 
 
 def address_text(peer: tuple[str, int]) -> tuple[str, str]:
     """A peer as (`10.0.0.1`, `10.0.0.1:4711`); IPv4 clients of a dual-stack socket without their ::ffff: prefix."""
     host = peer[0].removeprefix("::ffff:") if "." in peer[0] else peer[0]
     return host, f"[{host}]:{peer[1]}" if ":" in host else f"{host}:{peer[1]}"
+
+
+def bound(protocol: str, port: int) -> _socket.socket:
+    """A socket at a port of both families (or of IPv4 alone where IPv6 is switched off). Raises OSError."""
+    try:
+        handle = _open(_socket.AF_INET6, protocol)
+        handle.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
+        handle.bind(("::", port))
+    except OSError as error:
+        if error.errno not in (97, 99):  # EAFNOSUPPORT, EADDRNOTAVAIL: no IPv6 here
+            raise
+        handle = _open(_socket.AF_INET, protocol)
+        handle.bind(("0.0.0.0", port))
+    return handle
+
+
+def _open(family: int, protocol: str) -> _socket.socket:
+    kind = _socket.SOCK_DGRAM if protocol == "UDP" else _socket.SOCK_STREAM
+    handle = _socket.socket(family, kind, SCTP if protocol == "SCTP" else 0)
+    handle.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    return handle
 
 
 class StandIn:
@@ -85,16 +107,8 @@ class StandIn:
         self.clients: dict[int, Client] = {}
 
     def listen(self, protocol: str, port: int) -> None:
-        """Take a port in both families (or IPv4 alone where IPv6 is switched off). Raises OSError."""
-        try:
-            handle = self._open(_socket.AF_INET6, protocol)
-            handle.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
-            handle.bind(("::", port))
-        except OSError as error:
-            if error.errno not in (97, 99):  # EAFNOSUPPORT, EADDRNOTAVAIL: no IPv6 here
-                raise
-            handle = self._open(_socket.AF_INET, protocol)
-            handle.bind(("0.0.0.0", port))
+        """Take a port. Raises OSError."""
+        handle = bound(protocol, port)
         handle.setblocking(False)
         if protocol == "UDP":
             self.datagrams[handle.fileno()] = handle
@@ -102,12 +116,6 @@ class StandIn:
             handle.listen(1024)
             self.listeners[handle.fileno()] = handle
         self.poll.register(handle, select.EPOLLIN)
-
-    def _open(self, family: int, protocol: str) -> _socket.socket:
-        kind = _socket.SOCK_DGRAM if protocol == "UDP" else _socket.SOCK_STREAM
-        handle = _socket.socket(family, kind, SCTP if protocol == "SCTP" else 0)
-        handle.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-        return handle
 
     def serve(self) -> None:
         """Answer for ever."""

@@ -305,6 +305,8 @@ class Worker:
         if launch.stand_in and action.attempt == 0:
             what = f'Image "{container.image}" is not in this node\'s table of programs: running the stand-in server'
             self._say("Normal", "StandIn", what, container)
+        for path, argv in launch.tools.items():
+            self.directory.equip(mounts.tool_name(path), argv)
         missing = mounts.missing(self.pod, container)
         if missing and action.attempt == 0:
             paths = ", ".join(f"{mount.name} at {mount.mount_path}" for mount in missing)

@@ -55,3 +55,15 @@ def test_unknown_images_get_the_stand_in_on_their_ports() -> None:
     assert launch.stand_in
     assert launch.argv[-6:] == ("--pod", "web-1", "--node", "node-a", "TCP:80", "UDP:53")
     assert argv(ImageTable(), image="httpd")[-1] == "TCP:80?"
+
+
+def test_agnhost_has_a_stand_in_that_its_pods_find_at_its_path() -> None:
+    image = "registry.k8s.io/e2e-test-images/agnhost:2.53"
+    container = Container(name="c", image=image, args=("netexec", "--http-port=80"))
+    launch = ImageTable().launch(container, "web", "node-a")
+    assert launch.argv[-2:] == ("netexec", "--http-port=80")
+    assert launch.argv[:-2] == launch.tools["/agnhost"]
+    own = ImageTable().launch(Container(name="c", image=image, command=("/agnhost",), args=("pause",)), "web", "node-a")
+    assert own.argv == ("/agnhost", "pause")
+    assert own.tools == launch.tools
+    assert ImageTable({"*agnhost": ("mine",)}).launch(container, "web", "node-a").argv[0] == "mine"
