@@ -46,6 +46,7 @@ _audit_log = logging.getLogger("fairway.audit")
 
 HISTORY_SECONDS = 300.0
 """How much history a compaction leaves: watches that were away for less resume."""
+UIDS_AT_ONCE = 256
 SWEEPS = 60
 """How often in an Event's life the old ones are looked for."""
 
@@ -96,7 +97,7 @@ class Api:
     def __init__(self, store: Store, config: ApiConfig, nodes: NodeClient | None = None) -> None:
         self._store = store
         self._config = config
-        self._chance = Chance(_now, _uid, random.SystemRandom())
+        self._chance = Chance(_now, _Uids(), random.Random())
         self._nodes = nodes or HttpNodeClient()
         services = ServiceAllocator(
             store, config.service_cidrs, config.node_ports, self._chance.random, self._chance.now, self._chance.uid
@@ -278,8 +279,17 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _uid() -> str:
-    """A random UUID (RFC 9562, version 4), without the object that `uuid` would make of it first."""
-    digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+class _Uids:
+    """Random UUIDs (RFC 9562, version 4). The kernel is asked for many at once: a call for each costs more than all
+    else about it. One such stock per server, so that no fork shares it."""
+
+    def __init__(self) -> None:
+        self._stock: list[bytes] = []
+
+    def __call__(self) -> str:
+        if not self._stock:
+            drawn = os.urandom(UIDS_AT_ONCE * 16)
+            self._stock = [drawn[at : at + 16] for at in range(0, len(drawn), 16)]
+        digits = self._stock.pop().hex()
+        variant = "89ab"[int(digits[16], 16) & 3]
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
