@@ -69,7 +69,10 @@ def rules(wanted: Desired, mode: Mode, family: Family, accounting: bool) -> str:
     """The text: for `iptables-restore` (or `ip6tables-restore`), or for `nft -f`. `accounting` says whether the node
     has the accounting objects (nfacct) that two iptables rules count into."""
     if mode is Mode.NFTABLES:
-        raise RenderError("--mode nftables is not there yet")
+        from fairway.dataplane import nft
+        from fairway.ruleset import nft_print
+
+        return nft_print.text([nft.render(wanted, family)])
     from fairway.dataplane import iptables
     from fairway.ruleset.iptables import dump
 
