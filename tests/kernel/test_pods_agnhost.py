@@ -38,6 +38,7 @@ def test_netexec_serves_and_dials(node: Node) -> None:
     assert node.run("b", "/agnhost", "connect", f"{a}:8083", "--timeout=1s") == (0, "")
     assert node.run("b", "/agnhost", "connect", f"{a}:8081", "--timeout=1s", "--protocol=udp") == (0, "")
     assert node.run("b", "/agnhost", "connect", f"{a}:1", "--timeout=1s") == (1, "REFUSED\n")
+    assert node.run("b", "sh", "-c", f"echo hostname | nc -u -w 1 {a} 8081") == (0, "a")
     assert node.run("b", "/agnhost", "dns-server-list") == (0, "10.96.0.10")
     assert node.run("b", "/agnhost", "dns-suffix")[1].startswith("default.svc.cluster.local,svc.cluster.local,")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,8 +80,11 @@ class ImageTable:
 
 
 def image_tools(image: str) -> Mapping[str, tuple[str, ...]]:
-    """The programs that an image is known to bring and that Fairway has a stand-in for."""
-    return {"/agnhost": AGNHOST} if plain_name(image).rpartition("/")[2] == "agnhost" else {}
+    """The programs that an image is known to bring and that Fairway has a stand-in for; of `nc`, only where the host
+    has none."""
+    if plain_name(image).rpartition("/")[2] != "agnhost":
+        return {}
+    return {"/agnhost": AGNHOST} | ({} if shutil.which("nc") else {"/usr/bin/nc": (*AGNHOST, "nc")})
 
 
 def stand_in(container: Container, pod_name: str, node_name: str) -> tuple[str, ...]:

@@ -83,6 +83,11 @@ class ExecAction(View, frozen=True):
     command: tuple[str, ...] = ()
 
 
+class GrpcAction(View, frozen=True):
+    port: int
+    service: str = ""
+
+
 class SleepAction(View, frozen=True):
     seconds: int
 
@@ -94,6 +99,7 @@ class Handler(View, frozen=True):
     http_get: HttpGet | None = None
     tcp_socket: TcpSocket | None = None
     sleep: SleepAction | None = None
+    grpc: GrpcAction | None = None
 
 
 class Probe(Handler, frozen=True):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 
+from fairway.pods.agnhost import netcat
 from fairway.pods.agnhost.commands import main, seconds, split
 from fairway.pods.agnhost.netexec import datagram, hostname, page, parameters
 from fairway.pods.agnhost.serving import Answer
@@ -84,3 +86,22 @@ def test_connect_says_why_not(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err.startswith("DNS: ")
     assert main(["fly"]) == 1
     assert "no command 'fly'" in capfd.readouterr().err
+
+
+def test_options_of_nc() -> None:
+    assert netcat.parse(["-vuz", "-w", "5", "10.0.0.11", "53"]) == (
+        ["10.0.0.11", "53"],
+        {"v": "", "u": "", "z": "", "w": "5"},
+    )
+    assert netcat.parse(["-zw2", "a", "1"])[1] == {"z": "", "w": "2"}
+    with pytest.raises(ValueError, match="no option -l"):
+        netcat.parse(["-l", "1"])
+
+
+def test_nc_says_whether_somebody_listens(capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert main(["nc", "-zv", "-w", "2", "127.0.0.1", str(server.getsockname()[1])]) == 0
+    assert "succeeded" in capfd.readouterr().err
+    for words in (["-z"], ["-zu"]):
+        assert main(["nc", *words, "-w", "2", "127.0.0.1", "1"]) == 1
+        assert "failed: Connection refused" in capfd.readouterr().err

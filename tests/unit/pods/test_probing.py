@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -156,3 +157,42 @@ def test_nothing_is_known_before_the_startup_probe_passes() -> None:
 def test_what_an_earlier_agent_found_out_holds_until_proved_otherwise() -> None:
     slow = {**FAILING, "failureThreshold": 3}
     assert watch({"startupProbe": slow, "readinessProbe": slow}, up=True, ready=True) == [(True, True, "")]
+
+
+@pytest.mark.parametrize(
+    ("service", "passes"), [("", True), ("good", True), ("g" * 200, True), ("ill", False), ("other", False)]
+)
+def test_grpc_asks_for_the_health_of_a_service(service: str, passes: bool) -> None:
+    grpc = pytest.importorskip("grpc")
+    asked = {b"": 1, b"\x0a\x04good": 1, b"\x0a\xc8\x01" + b"g" * 200: 1, b"\x0a\x03ill": 2}
+
+    async def check(request: bytes, context: Any) -> bytes:
+        if request not in asked:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return bytes([8, asked[request]])
+
+    async def play() -> Verdict:
+        server = grpc.aio.server()
+        method = grpc.unary_unary_rpc_method_handler(check)
+        handler = grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": method})
+        server.add_generic_rpc_handlers((handler,))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            action = {"grpc": {"port": port, "service": service}}
+            return await perform(msgspec.convert(action, Probe), target(), 2.0)
+        finally:
+            await server.stop(None)
+
+    verdict = asyncio.run(play())
+    assert verdict.passed is passes, verdict
+    if service == "other":
+        assert verdict.why == "gRPC health check failed: NOT_FOUND: unknown service"
+
+
+def test_grpc_without_its_package_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    monkeypatch.setitem(sys.modules, "grpc.aio", None)
+    verdict = probe(None, {"grpc": {"port": 1}})
+    assert not verdict.passed
+    assert "need the Python package grpcio" in verdict.why

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from fairway.pods.agnhost import netexec
+from fairway.pods.agnhost import netcat, netexec
 from fairway.pods.agnhost.serving import Answer, Page, serve_connections, serve_datagrams, serve_http, wait_for_end
 from fairway.pods.inside import jsontext
 from fairway.pods.standin import Request, say
@@ -18,7 +18,7 @@ Flags = dict[str, str]
 def main(words: list[str]) -> int:
     """Run a command; its exit code."""
     name = words[0] if words else "pause"
-    plain, flags = split(words[1:])
+    plain, flags = split(words[1:]) if name != "nc" else (words[1:], {})
     command = COMMANDS.get(name)
     if command is None:
         sys.stderr.write(f"agnhost: the stand-in has no command {name!r}; it has {', '.join(sorted(COMMANDS))}\n")
@@ -215,4 +215,5 @@ COMMANDS: dict[str, Callable[[list[str], Flags], int]] = {
     "dns-server-list": lambda plain, flags: _tell(",".join(_resolver("nameserver"))),
     "etc-hosts": _etc_hosts,
     "pause": _pause,
+    "nc": lambda words, flags: netcat.run(words),
 }

@@ -129,7 +129,7 @@ def ask(protocol: str, host: str, port: int, request: str) -> str:
     return answer.partition(b"\r\n\r\n")[2].decode(errors="replace").strip()
 
 
-def connected(protocol: str, host: str, port: int, timeout: float) -> _socket.socket:
+def connected(protocol: str, host: str, port: int, timeout: float, source: str = "") -> _socket.socket:
     """A connection (for UDP, a socket that knows its peer) to the first address that has one. Raises OSError."""
     kind = _socket.SOCK_DGRAM if protocol == "udp" else _socket.SOCK_STREAM
     number = {"udp": 17, "sctp": 132}.get(protocol, 6)
@@ -138,6 +138,8 @@ def connected(protocol: str, host: str, port: int, timeout: float) -> _socket.so
         handle = _socket.socket(family, kind, number)
         handle.settimeout(timeout)
         try:
+            if source:
+                handle.bind((source, 0))
             handle.connect(address)
             return handle
         except OSError as error:
