@@ -89,7 +89,8 @@ class Notice:
 
 
 class Notices(Protocol):
-    """What others do to nf_tables of one network namespace, told as it happens. For one thread at a time."""
+    """What others do to nf_tables of one network namespace, told as it happens. For one thread at a time. Listening
+    makes large transactions slow, those of the listener's own program too."""
 
     def fileno(self) -> int:
         """A descriptor that is readable when notices have come, for an event loop."""

@@ -19,7 +19,11 @@ _ID, _PROCESS, _PROGRAM = 1, 2, 3
 class NftNotices:
     """`Notices` of the namespace at the path `namespace`; None: of the calling thread's own. The transactions of the
     handle whose identity is `own` are not told; the kernel itself leaves them out, as one of many elements would fill
-    the socket."""
+    the socket.
+
+    As long as anybody listens, the kernel describes every element of every transaction, which costs it some 12 us
+    each (Linux 6.18): 60,000 elements take 0.75 s instead of 0.12. Listen from after a first load on, and not during
+    another one; `Nftables.generation` tells whether somebody came between."""
 
     def __init__(self, namespace: str | None = None, own: int = 0) -> None:
         self._kernel = Netlink(NETFILTER, namespace, groups=1 << n.GROUP - 1)
