@@ -275,6 +275,42 @@ def test_an_event_is_told_in_both_groups(shell: Shell) -> None:
     assert shell.says("get events.v1. e -o jsonpath={.message}") == "changed"
 
 
+BUDGET = """
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: b}
+spec: {minAvailable: 1, selector: {matchLabels: {app: web}}}
+"""
+
+
+def test_a_node_is_drained_as_far_as_budgets_allow(shell: Shell) -> None:
+    node = f"node-{shell.namespace}"[:60].strip("-")
+    shell.says("create -f -", json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}))
+    for name in ("free", "kept"):
+        labels = {"app": "web"} if name == "kept" else {}
+        spec = {"nodeName": node, "containers": [{"name": "c", "image": "x"}], "automountServiceAccountToken": False}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
+        shell.says("create -f -", json.dumps(pod))
+        raw = f"/api/v1/namespaces/{shell.namespace}/pods/{name}/status"
+        made = json.loads(shell.says(f"get pod {name} -o json"))
+        running = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        shell.says(f"replace --raw {raw} -f -", json.dumps({**made, "status": running}))
+    assert shell.says("apply -f -", BUDGET) == "poddisruptionbudget.policy/b created\n"
+    raw = f"/apis/policy/v1/namespaces/{shell.namespace}/poddisruptionbudgets/b"
+    made = json.loads(shell.says(f"get --raw {raw}"))
+    counted = {**made["status"], "observedGeneration": 1, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}
+    shell.says(f"replace --raw {raw}/status -f -", json.dumps({**made, "status": counted}))
+
+    assert columns(shell.says("get pdb"))[1][:4] == ["b", "1", "N/A", "0"]
+    drain = f"drain {node} --force --grace-period=0 --timeout=2s --ignore-daemonsets"
+    assert "Cannot evict pod as it would violate the pod's disruption budget" in shell.fails(drain)
+    assert shell.says("get pods -o name") == "pod/kept\n"
+    shell.says("delete pdb b")
+    assert "drained" in shell.says(drain)
+    assert shell.says("get pods -o name") == ""
+    shell.says(f"delete node {node}")
+
+
 def test_an_object_is_edited(shell: Shell) -> None:
     shell.says("create configmap c --from-literal=colour=red")
     done = shell.run("edit configmap c", editor="sed -i s/red/blue/")

@@ -40,6 +40,7 @@ _VIEW: tuple[Line, ...] = (
     (READ, "coordination.k8s.io", "leases"),
     (READ, "events.k8s.io", "events"),
     (READ, "networking.k8s.io", "ingresses ingresses/status"),
+    (READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
 )
 _EDIT: tuple[Line, ...] = (
     (READ, "", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy"),
@@ -51,6 +52,7 @@ _EDIT: tuple[Line, ...] = (
     (WRITE, "apps", _APPS),
     (WRITE, "coordination.k8s.io", "leases"),
     (WRITE, "networking.k8s.io", "ingresses"),
+    (WRITE, "policy", "poddisruptionbudgets"),
 )
 _ADMIN: tuple[Line, ...] = (
     ("create", "authorization.k8s.io", "localsubjectaccessreviews"),

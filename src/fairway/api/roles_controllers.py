@@ -22,6 +22,14 @@ CONTROLLERS: Mapping[str, tuple[Line, ...]] = {
         ("get list update watch", "", "pods"),
         _EVENTS,
     ),
+    "disruption-controller": (
+        ("get list watch", "apps", "deployments replicasets"),
+        ("get list watch", "", "pods replicationcontrollers"),
+        ("get list watch", "policy", "poddisruptionbudgets"),
+        ("update", "policy", "poddisruptionbudgets/status"),
+        ("patch update", "", "pods/status"),
+        _EVENTS,
+    ),
     "endpoint-controller": (
         ("get list watch", "", "pods services"),
         ("create delete get list update patch", "", "endpoints"),

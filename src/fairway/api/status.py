@@ -159,6 +159,14 @@ def too_large_version(asked: int, current: int) -> Failure:
     return Failure(504, "Timeout", f"Timeout: {message}", {"causes": [cause], "retryAfterSeconds": 1})
 
 
+def too_many_disruptions(why: str, retry_seconds: int) -> Failure:
+    """429: the pod's disruption budget does not let it go now."""
+    details: dict[str, Any] = {"causes": [{"reason": "DisruptionBudget", "message": why}]}
+    details |= {"retryAfterSeconds": retry_seconds} if retry_seconds else {}
+    message = "Cannot evict pod as it would violate the pod's disruption budget."
+    return Failure(429, "TooManyRequests", message, details)
+
+
 def internal(message: str) -> Failure:
     cause = {"message": message}
     return Failure(500, "InternalError", f"Internal error occurred: {message}", {"causes": [cause]})

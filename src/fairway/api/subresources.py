@@ -11,6 +11,7 @@ from fairway.api.applies import applied
 from fairway.api.authorship import author_of
 from fairway.api.bodies import Binding, DeleteOptions, Eviction, Scale, TokenRequest, read
 from fairway.api.deletes import Deleter, order_of
+from fairway.api.evictions import Evictor
 from fairway.api.keys import key_of
 from fairway.api.managers import Author
 from fairway.api.requests import Request, Target
@@ -66,7 +67,7 @@ class Subresources:
     ) -> None:
         self._store = store
         self._writer = writer
-        self._deleter = deleter
+        self._evictor = Evictor(store, writer, deleter, chance.now)
         self._nodes = nodes
         self._chance = chance
         self._tokens = tokens
@@ -153,10 +154,10 @@ class Subresources:
         return json_answer(status.success(POD, target.name, "", 201), 201)
 
     async def _evict(self, request: Request, body: bytes) -> Answer:
-        """A delete that asks first; as no budgets exist, the answer is always yes."""
+        """A delete that asks first."""
         eviction = read(incoming.decode(body, request.content_type)[0], Eviction)
         options = eviction.deleteOptions or DeleteOptions()
-        await self._deleter.end(request.target, order_of(request.options, options))
+        await self._evictor.evict(request.target, order_of(request.options, options))
         return json_answer(status.success(POD, request.target.name, "", 201), 201)
 
     async def _finalize(self, request: Request, body: bytes) -> Answer:

@@ -303,6 +303,12 @@ def _ingress_class(obj: Object, now: datetime) -> list[Any]:
     return [_name(obj), spec.get("controller") or "", shown, age(obj, now)]
 
 
+def _disruption_budget(obj: Object, now: datetime) -> list[Any]:
+    spec = _spec(obj)
+    bounds = [str(spec[name]) if spec.get(name) is not None else "N/A" for name in ("minAvailable", "maxUnavailable")]
+    return [_name(obj), *bounds, _status(obj).get("disruptionsAllowed", 0), age(obj, now)]
+
+
 _WORKLOAD = (
     _wide("Containers", "Names of the template's containers"),
     _wide("Images", "Images of the template's containers"),
@@ -423,6 +429,16 @@ LAYOUTS: Mapping[str, Layout] = {
             AGE,
         ),
         _ingress_class,
+    ),
+    "PodDisruptionBudget": Layout(
+        (
+            NAME,
+            Column("Min Available", "How many pods must stay"),
+            Column("Max Unavailable", "How many pods may be missing"),
+            Column("Allowed Disruptions", "How many pods may be evicted now", "integer"),
+            AGE,
+        ),
+        _disruption_budget,
     ),
     "IPAddress": Layout((NAME, Column("ParentRef", "What holds the address"), AGE), _ip_address),
     "Role": _ROLE,

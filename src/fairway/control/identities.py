@@ -12,6 +12,7 @@ ACCOUNTS: Mapping[str, str] = {
     "cidr-allocator": "node-controller",
     "clusterrole-aggregation-controller": "clusterrole-aggregation-controller",
     "deployment-controller": "deployment-controller",
+    "disruption-controller": "disruption-controller",
     "endpoint-controller": "endpoint-controller",
     "endpoint-slice-controller": "endpointslice-controller",
     "endpoint-slice-mirroring-controller": "endpointslicemirroring-controller",

@@ -23,6 +23,7 @@ from fairway.control.cluster import Cluster
 from fairway.control.loops.base import Loop
 from fairway.control.loops.clusterroles import ClusterRoles
 from fairway.control.loops.deployments import Deployments
+from fairway.control.loops.disruption import Disruption
 from fairway.control.loops.endpoints import Backends, Endpoints, EndpointSlices, Mirroring
 from fairway.control.loops.garbage import Garbage
 from fairway.control.loops.namespaces import Namespaces
@@ -111,6 +112,7 @@ def assemble(cluster: Cluster, config: ControlConfig, kinds: Sequence[Kind]) -> 
         Garbage(cluster, kinds),
         ServiceCidrs(cluster),
         ClusterRoles(cluster),
+        Disruption(cluster),
     ]
     ranges = config.node_ranges()
     return [*loops, Ranges(cluster, ranges)] if ranges else loops

@@ -14,7 +14,7 @@ from fairway.objects.defaults import default
 from fairway.objects.errors import FieldError
 from fairway.objects.kinds import Kind
 from fairway.objects.strategy import TOLERATION_SECONDS, prepare_create, prepare_update
-from fairway.objects.validate import cluster, endpoints, ingress, pod, rbac, service, workload
+from fairway.objects.validate import cluster, endpoints, ingress, pod, policy, rbac, service, workload
 from fairway.objects.validate.fields import check_fields
 from fairway.objects.validate.meta import validate_metadata, validate_metadata_update
 from fairway.objects.warn import warnings
@@ -43,6 +43,7 @@ _RULES: Mapping[str, Callable[[Object], Iterator[FieldError]]] = {
     "ServiceCIDR": cluster.validate_service_cidr,
     "Ingress": ingress.validate_ingress,
     "IngressClass": ingress.validate_ingress_class,
+    "PodDisruptionBudget": policy.validate_disruption_budget,
     "ReplicationController": workload.validate_replication_controller,
     "ReplicaSet": workload.validate_replica_set,
     "Deployment": workload.validate_deployment,

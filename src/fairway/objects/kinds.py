@@ -132,6 +132,9 @@ CLUSTER_ROLE_BINDING = Kind(
     RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding", (), False, created_by_update=True
 )
 INGRESS = Kind("networking.k8s.io", "v1", "Ingress", "ingresses", "ingress", ("ing",), True, ("status",))
+POD_DISRUPTION_BUDGET = Kind(
+    "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", "poddisruptionbudget", ("pdb",), True, ("status",)
+)
 INGRESS_CLASS = Kind("networking.k8s.io", "v1", "IngressClass", "ingressclasses", "ingressclass", (), False)
 
 KINDS: tuple[Kind, ...] = (
@@ -157,6 +160,7 @@ KINDS: tuple[Kind, ...] = (
     CLUSTER_ROLE_BINDING,
     INGRESS,
     INGRESS_CLASS,
+    POD_DISRUPTION_BUDGET,
 )
 
 TOKEN_REVIEW = Kind("authentication.k8s.io", "v1", "TokenReview", "tokenreviews", "tokenreview", (), False)

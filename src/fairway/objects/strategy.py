@@ -18,6 +18,7 @@ from fairway.objects.kinds import (
     INGRESS_CLASS,
     NODE,
     POD,
+    POD_DISRUPTION_BUDGET,
     REPLICA_SET,
     REPLICATION_CONTROLLER,
     Kind,
@@ -27,7 +28,17 @@ from fairway.objects.qos import qos_class
 Object = dict[str, Any]
 
 _COUNTS_GENERATIONS = frozenset(
-    kind.name for kind in (POD, REPLICATION_CONTROLLER, REPLICA_SET, DEPLOYMENT, ENDPOINT_SLICE, INGRESS, INGRESS_CLASS)
+    kind.name
+    for kind in (
+        POD,
+        REPLICATION_CONTROLLER,
+        REPLICA_SET,
+        DEPLOYMENT,
+        ENDPOINT_SLICE,
+        INGRESS,
+        INGRESS_CLASS,
+        POD_DISRUPTION_BUDGET,
+    )
 )
 _KEPT_METADATA = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
 _FILLED_METADATA = ("uid", "creationTimestamp", "name", "namespace")
@@ -191,6 +202,10 @@ def _no_status(obj: Object) -> None:
     obj["status"] = {}
 
 
+def _no_disruptions(obj: Object) -> None:
+    obj["status"] = dict.fromkeys(("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"), 0)
+
+
 _ON_CREATE: Mapping[str, Callable[[Object], None]] = {
     "Pod": _create_pod,
     "Service": services.prepare_create,
@@ -198,6 +213,7 @@ _ON_CREATE: Mapping[str, Callable[[Object], None]] = {
     "ReplicationController": _no_replicas,
     "ReplicaSet": _no_replicas,
     "Deployment": _no_status,
+    "PodDisruptionBudget": _no_disruptions,
 }
 
 _ON_UPDATE: Mapping[str, Callable[[Object, Object], None]] = {

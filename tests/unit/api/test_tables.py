@@ -72,6 +72,7 @@ HEADERS = {
     "ClusterRoleBinding": "Name Role Age | Users Groups ServiceAccounts",
     "Ingress": "Name Class Hosts Address Ports Age |",
     "IngressClass": "Name Controller Parameters Age |",
+    "PodDisruptionBudget": "Name Min_Available Max_Unavailable Allowed_Disruptions Age |",
 }
 
 

@@ -29,7 +29,20 @@ from fairway.objects.kinds import Kind
 SCALARS = frozenset(
     {"string", "boolean", "int32", "int64", "quantity", "intOrString", "time", "microTime", "bytes", "any"}
 )
-FILES = ("meta", "volume", "pod", "node", "service", "cluster", "workload", "network", "ingress", "rbac", "review")
+FILES = (
+    "meta",
+    "volume",
+    "pod",
+    "node",
+    "service",
+    "cluster",
+    "workload",
+    "network",
+    "ingress",
+    "policy",
+    "rbac",
+    "review",
+)
 
 _OTHER_SHAPES: Mapping[tuple[str, str], str] = {("Event", "events.k8s.io/v1"): "EventsEvent"}
 

@@ -107,13 +107,14 @@ def _strategy(strategy: Object) -> Iterator[FieldError]:
     if strategy.get("type") != "RollingUpdate" or rolling is None:
         return
     for name in ("maxUnavailable", "maxSurge"):
-        yield from _share(rolling.get(name), f"spec.strategy.rollingUpdate.{name}", most=name == "maxUnavailable")
+        yield from share(rolling.get(name), f"spec.strategy.rollingUpdate.{name}", most=name == "maxUnavailable")
     if all(_is_zero(rolling.get(name)) for name in ("maxUnavailable", "maxSurge")):
         detail = "may not be 0 when `maxSurge` is 0"
         yield invalid("spec.strategy.rollingUpdate.maxUnavailable", rolling.get("maxUnavailable"), detail)
 
 
-def _share(value: Any, path: str, *, most: bool) -> Iterator[FieldError]:
+def share(value: Any, path: str, *, most: bool) -> Iterator[FieldError]:
+    """A number of pods or a percentage of them; `most` is for those that cannot be more than all."""
     if isinstance(value, str):
         if not _PERCENT.fullmatch(value):
             yield invalid(path, value, "must be an integer or percentage (e.g. '5%')")
