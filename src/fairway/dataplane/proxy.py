@@ -1,8 +1,8 @@
 """The node proxy's loop: objects in by informers, rules out to the kernel, one change at a time or many at once.
 
 Nothing is applied before Services, EndpointSlices and the own Node have been listed: a half-known cluster would take
-rules away. A change after quiet time is applied at once; while changes keep coming they are gathered for
-`Pace.gather` seconds. An apply that fails leaves the last good rules and is tried again, with growing delays.
+rules away. A change after quiet time is applied at once; while changes keep coming they are gathered, as `Pace` says.
+An apply that fails leaves the last good rules and is tried again, with growing delays.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from fairway.desired.facts import serves_loopback
 from fairway.desired.model import Settings
 from fairway.desired.options import ProxyOptions
 from fairway.kernel.base import KernelError
-from fairway.node import Interface, Node
+from fairway.node import Node
 from fairway.objects import kinds
 from fairway.packet import Family
 
 SERVICE_SELECTOR = f"!{view.HEADLESS_LABEL},!{view.PROXY_NAME_LABEL}"
 SLICE_SELECTOR = f"!{view.HEADLESS_LABEL}"
+LONGEST_REST = 0.5
+"""Seconds; see `Pace.gather`."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,12 +43,13 @@ _log = logging.getLogger(__name__)
 class Pace:
     """When things are done, in seconds.
 
-    `gather`: how long after an apply further changes are collected. `check`: how often it is looked whether our rules
-    still stand; `verify`: how often all of them are compared. `retry`: the first delay after a failure, doubled up to
-    `longest_retry`.
+    `gather`: how long after an apply further changes are collected at least; never for less time than the apply took
+    (up to half a second), so that under a storm of changes half the time is left to others. `check`: how often it is
+    looked whether our rules still stand; `verify`: how often all of them are compared. `retry`: the first delay after
+    a failure, doubled up to `longest_retry`.
     """
 
-    gather: float = 0.1
+    gather: float = 0.02
     check: float = 30.0
     verify: float = 600.0
     retry: float = 0.5
@@ -95,14 +98,14 @@ class Proxy:
         self._health_checks = HealthCheckPorts(lambda: self.health.live(self._clock()))
         self._changed = asyncio.Event()
         self._unlisted = {kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.NODE}
-        self._interfaces: tuple[Interface, ...] = ()
+        self._seen = Node("")
         self._working: asyncio.Future[Any] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the node's rules in step until `stop` is set; the rules stay. Servers and kernels that fail are
         retried; only a node that cannot tell its name at the start is an error (what `node` raises)."""
-        node = await asyncio.to_thread(self._node)
-        jobs = [asyncio.create_task(job) for job in (*self._followers(node.name), self._keep_applied())]
+        self._seen = await asyncio.to_thread(self._node)
+        jobs = [asyncio.create_task(job) for job in (*self._followers(self._seen.name), self._keep_applied())]
         ending = asyncio.create_task(stop.wait())
         server = await self._open_healthz()
         try:
@@ -179,7 +182,11 @@ class Proxy:
                     verified = self._clock() if verify else verified
                     if await self._stands(verify):
                         continue
+                begun = self._clock()
                 await self._apply()
+                rest = max(self._pace.gather, min(self._clock() - begun, LONGEST_REST))
+                if await self._moved():
+                    self._wake()
                 delay = self._pace.retry
             except KernelError as error:
                 self.status.error = str(error)
@@ -188,7 +195,7 @@ class Proxy:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, self._pace.longest_retry)
             else:
-                await asyncio.sleep(self._pace.gather)
+                await asyncio.sleep(rest)
 
     async def _change_or(self, seconds: float) -> None:
         """Until something changed, or so long."""
@@ -200,9 +207,7 @@ class Proxy:
 
     async def _apply(self) -> None:
         self._changed.clear()
-        node = await self._work(self._node)
-        self._interfaces = node.interfaces
-        update = self._tracker.update(node)
+        update = self._tracker.update(self._seen)
         waiting, self.health.waiting_since = self.health.waiting_since, None
         try:
             report = await self._work(self._rules.sync, update)
@@ -227,7 +232,7 @@ class Proxy:
     async def _stands(self, verify: bool) -> bool:
         """Whether the node has the addresses it had, and our rules are as we left them. Rules that are not are read
         again and made whole at the next apply."""
-        if not self.ready.is_set() or (await self._work(self._node)).interfaces != self._interfaces:
+        if not self.ready.is_set() or await self._moved():
             return False
         if await self._work(self._rules.unchanged if verify else self._rules.intact):
             return True
@@ -235,6 +240,12 @@ class Proxy:
         self._rules.forget()
         self.status.repaired += 1
         return False
+
+    async def _moved(self) -> bool:
+        """Look at the node again, which no change waits for; whether its addresses are others than before."""
+        before = self._seen.interfaces
+        self._seen = await self._work(self._node)
+        return self._seen.interfaces != before
 
     async def _work(self, call: Callable[..., Any], *arguments: object) -> Any:
         """Run a blocking call in a thread. When this task is cancelled the call goes on, and `run` waits for it."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -14,9 +16,11 @@ import pytest
 from fairway.client.base import Client
 from fairway.dataplane.proxy import Pace, Proxy
 from fairway.dataplane.sync import RuleSync
+from fairway.desired.options import ProxyOptions
 from fairway.kernel.base import Flow, Refused
 from fairway.kernel.fake.conntrack import FakeConntrack
 from fairway.kernel.fake.netfilter import FakeNetfilter
+from fairway.node import Interface
 from fairway.objects.kinds import ENDPOINT_SLICE, NODE, SERVICE, Kind
 from fairway.packet import Family
 from tests.unit.dataplane.fake_api import FakeApi
@@ -31,10 +35,12 @@ class Kernel(FakeNetfilter):
     def __init__(self) -> None:
         super().__init__()
         self.refuse = 0
+        self.begun = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
 
     def restore(self, family: Family, text: str) -> None:
+        self.begun.set()
         self.gate.wait(10)
         if self.refuse:
             self.refuse -= 1
@@ -49,11 +55,14 @@ class Kernel(FakeNetfilter):
 class Stage:
     """A running proxy with its API server and kernel."""
 
-    def __init__(self, pace: Pace = QUICK, flows: tuple[Flow, ...] = ()) -> None:
+    def __init__(self, pace: Pace = QUICK, flows: tuple[Flow, ...] = (), options: ProxyOptions = OPTIONS) -> None:
+        self.node = node()
         self.api = FakeApi()
         self.kernel = Kernel()
         self.conntrack = FakeConntrack(flows)
-        self.proxy = Proxy(cast("Client", self.api), RuleSync(self.kernel, self.conntrack), node, OPTIONS, pace=pace)
+        self.proxy = Proxy(
+            cast("Client", self.api), RuleSync(self.kernel, self.conntrack), lambda: self.node, options, pace=pace
+        )
         self.stop = asyncio.Event()
 
     @asynccontextmanager
@@ -267,6 +276,24 @@ def test_flows_to_a_service_deleted_while_no_proxy_ran_are_forgotten() -> None:
     play(scenario())
 
 
+def test_an_address_the_node_gets_is_noticed_with_the_next_change() -> None:
+    primary = replace(OPTIONS, nodeport_addresses=("192.0.2.0/24",))
+    extra = Interface("eth1", (ipaddress.ip_interface("192.0.2.77/24"),))
+
+    async def scenario() -> None:
+        stage = Stage(options=primary)
+        await stage.api.put(SERVICE, service_json("web", type="NodePort", ports=[{"port": 80, "nodePort": 30080}]))
+        await stage.put_slice("10.244.0.5")
+        async with stage.running():
+            await stage.proxy.ready.wait()
+            assert "192.0.2.77" not in stage.kernel.save(Family.IPV4)
+            stage.node = replace(stage.node, interfaces=(*stage.node.interfaces, extra))
+            await stage.put_slice("10.244.0.6")
+            await stage.until(lambda: "-d 192.0.2.77/32" in stage.kernel.save(Family.IPV4))
+
+    play(scenario())
+
+
 def test_the_zone_comes_from_the_node_object() -> None:
     zoned = [endpoint("10.244.0.5", zones=["z1"]), endpoint("10.244.1.5", on="node-b", zones=["z2"])]
 
@@ -304,8 +331,9 @@ def test_stopping_leaves_the_rules_and_finishes_what_has_begun() -> None:
         async with stage.running():
             await stage.proxy.ready.wait()
             stage.kernel.gate.clear()
+            stage.kernel.begun.clear()
             await stage.put_slice("10.244.0.6")
-            await stage.until(lambda: stage.proxy._working is not None and not stage.proxy._working.done())
+            await stage.until(stage.kernel.begun.is_set)
             stage.stop.set()
             await asyncio.sleep(0)
             stage.kernel.gate.set()
