@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import hashlib
 import json
 import os
 import re
+import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,6 +46,14 @@ spec:
     image: busybox
     command: [sh, -c, 'i=0; while true; do i=$((i+1)); echo "line $i"; echo "complaint $i" >&2; sleep 0.1; done']
   - {name: failing, image: busybox, command: [sh, -c, "echo my attempt; exit 4"]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: listener}
+spec:
+  containers:
+  - {name: open, image: busybox, stdin: true, command: [sh, -c, "while read x; do echo heard $x; done; echo over"]}
+  - {name: deaf, image: busybox, command: [sh, -c, "read x || echo nothing to read; sleep 1000"]}
 """
 
 
@@ -125,27 +138,51 @@ def test_what_cannot_run_is_told(way: Way) -> None:
         assert done.returncode == 1 and why in done.stderr, done.stderr
 
 
-def test_a_terminal_is_one(way: Way) -> None:
-    """Under a terminal of our own: kubectl passes on its size."""
+class Screen:
+    """A terminal of our own, and the program in it."""
+
+    def __init__(self, master: int, program: subprocess.Popen[bytes]) -> None:
+        self._master = master
+        self.program = program
+        self._seen = b""
+
+    def see(self, pattern: bytes) -> None:
+        while not re.search(pattern, self._seen):
+            self._seen += os.read(self._master, 4096)
+
+    def type(self, text: bytes) -> None:
+        os.write(self._master, text)
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+        self.program.send_signal(signal.SIGWINCH)  # the terminal is not its controlling one
+
+
+@contextmanager
+def terminal(way: Way, *words: str) -> Iterator[Screen]:
     master, slave = os.openpty()
-    with way.begin("exec", "-it", "web", "--", "sh", stdin=slave, stdout=slave, stderr=slave) as shell:
+    with way.begin(*words, stdin=slave, stdout=slave, stderr=slave) as program:
         os.close(slave)
-        seen = b""
-
-        def wait_for(pattern: bytes) -> None:
-            nonlocal seen
-            while not re.search(pattern, seen):
-                seen += os.read(master, 4096)
-
-        wait_for(rb"# $")
-        os.write(master, b"tty; ps -o tty= -p $$; echo $TERM-$((6*7))\n")
-        wait_for(rb"/dev/pts/\d+\r\n(?s:.*)pts/\d+\s+xterm-42\r\n")
-        os.write(master, b"sleep 100\n")
-        until(lambda: "sleep 100" in way.lab.inside("web", "ps", "ax"), "the program in front")
-        os.write(master, b"\x03")  # interrupts what is in front of the terminal, and not the shell
-        os.write(master, b"exit 7\n")
-        assert shell.wait(10) == 7
+        try:
+            yield Screen(master, program)
+        finally:
+            program.kill()
     os.close(master)
+
+
+def test_a_terminal_is_one(way: Way) -> None:
+    with terminal(way, "exec", "-it", "web", "--", "sh") as screen:
+        screen.see(rb"# $")
+        screen.type(b"tty; ps -o tty= -p $$; echo $TERM-$((6*7))\n")
+        screen.see(rb"/dev/pts/\d+\r\n(?s:.*)pts/\d+\s+xterm-42\r\n")
+        screen.resize(44, 133)
+        screen.type(b"until stty size | grep 133; do sleep 0.1; done\n")
+        screen.see(rb"44 133\r\n")
+        screen.type(b"sleep 100\n")
+        until(lambda: "sleep 100" in way.lab.inside("web", "ps", "ax"), "the program in front")
+        screen.type(b"\x03")  # interrupts what is in front of the terminal, and not the shell
+        screen.type(b"exit 7\n")
+        assert screen.program.wait(10) == 7
 
 
 def test_a_program_ends_with_its_client(way: Way) -> None:
@@ -174,6 +211,58 @@ def test_attach_shows_what_is_written_from_now_on(way: Way) -> None:
         complaints = [client.stderr.readline() for _ in range(3)]
         assert any(line.startswith(b"complaint") for line in complaints)
         client.kill()
+
+
+def test_attach_gives_input_to_a_container_that_has_any(way: Way) -> None:
+    for word in ("one", "two"):  # the input stays open for the next who attaches
+        with way.begin(
+            "attach", "-i", "listener", "-c", "open", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as client:
+            assert client.stdin and client.stdout
+            client.stdin.write(f"{word}\n".encode())
+            client.stdin.flush()
+            assert client.stdout.readline() == f"heard {word}\n".encode()
+            client.kill()
+    assert "over" not in way.kubectl("logs", "listener", "-c", "open").stdout
+    assert way.kubectl("logs", "listener", "-c", "deaf").stdout == "nothing to read\n"
+
+
+def test_a_pod_of_ones_own_has_input_until_that_ends(way: Way) -> None:
+    text = "".join(f"{number} potatoes\n" for number in range(50_000))
+    run = ("run", "-i", "--rm", "--restart=Never", "--image=busybox", "--quiet", "mine", "--", "md5sum")
+    done = way.kubectl(*run, text=text)
+    assert hashlib.md5(text.encode()).hexdigest() in done.stdout, done.stderr
+    assert way.kubectl("get", "pod", "mine").returncode == 1
+
+
+def test_a_pod_of_ones_own_has_a_terminal(way: Way) -> None:
+    with terminal(way, "run", "-it", "--rm", "--restart=Never", "--image=busybox", "shell", "--", "sh") as screen:
+        screen.see(rb"try pressing enter")  # the shell said its prompt before anybody was attached
+        screen.type(b"\n")
+        screen.see(rb"# ")
+        screen.resize(43, 132)
+        screen.type(b"until stty size | grep 132; do sleep 0.1; done; tty; echo $TERM-$((6*7))\n")
+        screen.see(rb"43 132\r\n(?s:.*)/dev/pts/\d+\r\nxterm-42\r\n")
+        screen.type(b"exit 7\n")
+        assert screen.program.wait(20) == 7
+
+
+def test_a_container_waits_for_a_client_that_reads_slowly_and_not_for_one_that_left(way: Way) -> None:
+    words = ("run", "-i", "--rm", "--restart=Never", "--image=busybox", "--quiet", "teller", "--", "sh", "-c")
+    with way.begin(
+        *words, "read go; seq 1 300000; echo that is all; read on", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as client:
+        assert client.stdin and client.stdout
+        client.stdin.write(b"go\n")
+        client.stdin.flush()
+        assert client.stdout.readline() == b"1\n"
+        seen = [client.stdout.readline() for _ in range(299_999)]
+        assert seen[-1] == b"300000\n" and client.stdout.readline() == b"that is all\n"
+    with way.begin("attach", "talker", "-c", "steady", stdout=subprocess.PIPE) as client:
+        assert client.stdout and client.stdout.readline().startswith(b"line")
+        client.kill()
+    before = way.kubectl("logs", "talker", "-c", "steady", "--tail=1").stdout
+    until(lambda: way.kubectl("logs", "talker", "-c", "steady", "--tail=1").stdout != before, "another line")
 
 
 @contextmanager

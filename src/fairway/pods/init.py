@@ -10,12 +10,17 @@ DIRECTORY/etc/* lie over the files of the same name in /etc.
 Requests (each answered with the same `id`, plus `error` when refused):
   {"do": "start", "container", "attempt", "crashes", "argv", "env", "cwd", "user", "group", "groups", "note",
         "mounts": [{"source", "path", "sub", "read_only", "memory"}], "capabilities", "privileged",
-        "no_new_privileges", "read_only_root"} -> {"record"}
-        `source` is a path on the host or below DIRECTORY, `sub` one below it; "memory" makes it a tmpfs of that size
+        "no_new_privileges", "read_only_root", "stdin", "once", "tty"} -> {"record"}
+        `source` is a path on the host or below DIRECTORY, `sub` one below it; "memory" makes it a tmpfs of that size;
+        with "stdin" it can be given input, with "once" by the first who is attached only; "tty" gives it a terminal
   {"do": "stop", "container", "grace"}     SIGTERM now, SIGKILL after `grace` seconds; a second stop may only hasten
   {"do": "exec", "container", "argv", "env", "cwd", "timeout", "fds": 3}  runs in the running container with
         its environment, on three descriptors sent along (SCM_RIGHTS) or, with "fds": 0, captured -> {"code", "output"};
         with "tty" the first descriptor is a terminal and becomes the program's controlling one
+  {"do": "attach", "container", "stdin", "fds": 3}  what the container writes from now on goes to the second and third
+        descriptor sent along, too -> {"tty"} with a descriptor of its input (or terminal), if it has any; and when it
+        has ended {"code"} with the same `id`. Whoever takes nothing holds the container up
+  {"do": "end_input", "container"}         an attached client's input has ended; the container's, too, with "once"
   {"do": "signal", "request", "signal"}    to the process group of an exec of this connection
   {"do": "end"}                            SIGKILL to everything, then exit
 Sent unasked: {"event": "state", "containers": {name: record}} first of all, {"event": "exited", "container", "record"}.

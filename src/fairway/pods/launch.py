@@ -62,6 +62,8 @@ class Launcher:
         environment, known = env.environment(container, pod, place, services, sources)
         launch = config.images.launch(container, pod.metadata.name, config.node_name)
         own, common = container.security_context, pod.spec.security_context
+        if container.tty:
+            environment.setdefault("TERM", "xterm")
         request = {
             "argv": env.arguments(launch.argv, known),
             "env": environment,
@@ -70,6 +72,9 @@ class Launcher:
             "group": common.run_as_group if own.run_as_group is None else own.run_as_group,
             "groups": [*common.supplemental_groups, *filter(None, [common.fs_group])],
             "mounts": mounts.requests(pod, container, environment) + mounts.tools(launch.tools),
+            "stdin": container.stdin,
+            "once": container.stdin_once,
+            "tty": container.tty,
             **mounts.rights(container),
         }
         return launch, request

@@ -77,21 +77,6 @@ def render(line: bytes, query: Query) -> bytes:
     return stamp + text + (b"\n" if tag == b"F" else b"")
 
 
-async def follow(source: Source) -> AsyncIterator[tuple[str, bytes]]:
-    """What is written from now on until the attempt has ended, with the stream ("stdout", "stderr") it went to."""
-    with _changes(source) as changed:
-        follower = _Follower(source.path)
-        await asyncio.to_thread(lambda: deque(follower.skip(), maxlen=0))
-        while True:
-            changed.clear()
-            ended = source.ended()
-            for line in follower.fresh():
-                yield line.split(b" ", 2)[1].decode("ascii", "replace"), render(line, Query())
-            if ended:
-                return
-            await changed.wait()
-
-
 def _older(time: bytes, since: float) -> bool:
     try:
         return seconds_of(time.decode("ascii", "replace")) < since

@@ -108,7 +108,7 @@ class Server:
         return await self._stream(request, streaming.run_program)
 
     async def _attach(self, request: web.Request) -> web.StreamResponse:
-        return await self._stream(request, streaming.watch_container)
+        return await self._stream(request, streaming.attach_container)
 
     async def _stream(self, request: web.Request, serve: streaming.Session) -> web.StreamResponse:
         """Agree to the upgrade once it is sure that there is something to talk to."""

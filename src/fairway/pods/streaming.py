@@ -2,6 +2,7 @@
 
 A program runs as for `fairway exec`: the pod's process 1 starts it on descriptors of ours, pipes or a terminal. It is
 killed when its client leaves. When it ends, what it has written is sent; what it left running is not waited for.
+Who is attached to a container gets what it writes from then on, as it is written, and may have its input.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairway.pods import logs
 from fairway.pods.channels import (
     CLOSE,
     RESIZE,
@@ -36,8 +36,8 @@ from fairway.pods.records import PodDir, connect
 
 PIECE = 32 * 1024
 LINE_LIMIT = 1024 * 1024
+ATTACH_SECONDS = 5.0
 _REQUEST = 1
-_STREAMS = {"stdout": STDOUT, "stderr": STDERR}
 
 Session = Callable[[Channels, PodDir, str, Wanted], Awaitable[Mapping[str, Any]]]
 """What is done on a connection, and how it ended as the error channel tells it."""
@@ -50,22 +50,81 @@ def check_runs(directory: PodDir, container: str) -> None:
         raise NotFound(f"container {container} does not run (now)")
 
 
-async def watch_container(channels: Channels, directory: PodDir, container: str, wanted: Wanted) -> Mapping[str, Any]:
-    """Send what the container writes until it ends or the client leaves. Its stdin is empty, as for every container,
-    so what the client types goes nowhere."""
-    open_channels = {STDOUT: wanted.stdout, STDERR: wanted.stderr or wanted.tty}
+async def attach_container(channels: Channels, directory: PodDir, container: str, wanted: Wanted) -> Mapping[str, Any]:
+    """Send what the container writes until it ends or the client leaves, and give it the client's input, if it has
+    any (`stdin` in its pod)."""
+    handle = connect(directory)
+    if handle is None:
+        return failure_status("the pod does not run (now)")
+    streams = Streams.make(Wanted(stdout=wanted.stdout, stderr=wanted.stderr))
+    try:
+        attached = await asyncio.to_thread(_attach, handle, container, wanted, streams)
+        reader, writer = await attached.talk()
+    except (OSError, SandboxProblem) as error:
+        handle.close()
+        streams.close()
+        return failure_status(f"cannot attach to container {container}: {error}")
+    streams.adopt(attached.descriptor, attached.tty, wanted.stdin)
 
-    async def tell() -> None:
-        async for stream, text in logs.follow(logs.source(directory, container, previous=False)):
-            if text and open_channels[_STREAMS[stream]]:
-                await channels.send(STDOUT if wanted.tty else _STREAMS[stream], text)
+    def ended() -> None:
+        writer.write(json.dumps({"do": "end_input", "container": container}).encode() + b"\n")
 
-    async def hear() -> None:
-        async for _ in channels.received():
-            pass
-
-    await _first(tell(), hear(), channels.departed())
+    outputs = [Output(descriptor, channel, channels) for channel, descriptor in streams.outputs.items()]
+    telling = [asyncio.ensure_future(output.run()) for output in outputs]
+    try:
+        if await _first(_ended(reader), _hear(channels, streams, ended), channels.departed()) is not None:
+            await asyncio.gather(*telling)
+    finally:
+        await _let_go(telling, writer, streams)
     return SUCCESS
+
+
+async def _ended(reader: asyncio.StreamReader) -> int:
+    """Returns when the container has ended; that its pod is gone is an end like any other."""
+    try:
+        return await _end(reader)
+    except SandboxProblem:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    """An agreement to attach: whether the container has a terminal; its input or terminal, if it has either; and what
+    was heard already of what comes next."""
+
+    handle: socket.socket
+    tty: bool
+    descriptor: int | None
+    heard: bytes
+
+    async def talk(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self.handle.setblocking(False)
+        reader, writer = await asyncio.open_unix_connection(sock=self.handle, limit=LINE_LIMIT)
+        if self.heard:
+            reader.feed_data(self.heard)
+        return reader, writer
+
+
+def _attach(handle: socket.socket, container: str, wanted: Wanted, streams: Streams) -> _Attached:
+    """Ask to be attached. Blocks for the moment that takes. Raises OSError, SandboxProblem."""
+    request = {"id": _REQUEST, "do": "attach", "container": container, "stdin": wanted.stdin, "fds": 3}
+    socket.send_fds(handle, [json.dumps(request).encode() + b"\n"], list(streams.theirs))
+    streams.let_go()
+    handle.settimeout(ATTACH_SECONDS)
+    heard, received = b"", list[int]()
+    while True:
+        while b"\n" not in heard:
+            data, descriptors, _, _ = socket.recv_fds(handle, PIECE, 1)
+            received += descriptors
+            if not data:
+                raise SandboxProblem("the pod ended meanwhile")
+            heard += data
+        line, _, heard = heard.partition(b"\n")
+        message = json.loads(line)
+        if message.get("id") == _REQUEST:
+            if "error" in message:
+                raise SandboxProblem(str(message["error"]))
+            return _Attached(handle, message["tty"], received[0] if received else None, heard)
 
 
 async def run_program(channels: Channels, directory: PodDir, container: str, wanted: Wanted) -> Mapping[str, Any]:
@@ -91,11 +150,15 @@ async def run_program(channels: Channels, directory: PodDir, container: str, wan
     except SandboxProblem as error:
         return failure_status(f"error executing command in container: {error}")
     finally:
-        for task in telling:
-            task.cancel()
-        await asyncio.gather(*telling, return_exceptions=True)
-        writer.close()
-        streams.close()
+        await _let_go(telling, writer, streams)
+
+
+async def _let_go(telling: Sequence[asyncio.Future[None]], writer: asyncio.StreamWriter, streams: Streams) -> None:
+    for task in telling:
+        task.cancel()
+    await asyncio.gather(*telling, return_exceptions=True)
+    writer.close()
+    streams.close()
 
 
 async def _begin(
@@ -122,8 +185,8 @@ async def _end(reader: asyncio.StreamReader) -> int:
     raise SandboxProblem("the pod ended while the program ran")
 
 
-async def _hear(channels: Channels, streams: Streams) -> None:
-    """Carry out what the client sends, until it leaves."""
+async def _hear(channels: Channels, streams: Streams, ended: Callable[[], None] = lambda: None) -> None:
+    """Carry out what the client sends, until it leaves; `ended` is called at the end of its input."""
     async for channel, data in channels.received():
         if channel == STDIN:
             await streams.feed(data)
@@ -131,17 +194,18 @@ async def _hear(channels: Channels, streams: Streams) -> None:
             streams.resize(data)
         elif channel == CLOSE and data == bytes((STDIN,)):
             streams.end_input()
+            ended()
 
 
 @dataclass(slots=True)
 class Streams:
     """Both ends of a program's standard streams: `theirs` for the program; ours is `input` (None when there is none to
-    write to) and `outputs` by channel. With a terminal all of ours is its one master side."""
+    write to) and `outputs` by channel. With a terminal all of ours is its one master side, `terminal`."""
 
     theirs: tuple[int, int, int]
     input: int | None
     outputs: dict[int, int]
-    tty: bool = False
+    terminal: int | None = None
     _held: set[int] = field(default_factory=set)
 
     @classmethod
@@ -151,7 +215,7 @@ class Streams:
             master, slave = os.openpty()
             os.set_blocking(master, False)
             outputs = {STDOUT: master} if wanted.stdout else {}
-            return cls((slave, slave, slave), master if wanted.stdin else None, outputs, True, {master, slave})
+            return cls((slave, slave, slave), master if wanted.stdin else None, outputs, master, {master, slave})
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         theirs, held, outputs, ours = [null, null, null], {null}, {}, None
         if wanted.stdin:
@@ -163,7 +227,16 @@ class Streams:
                 held |= {outputs[channel], theirs[channel]}
         for descriptor in (*outputs.values(), *([ours] if ours is not None else [])):
             os.set_blocking(descriptor, False)
-        return cls((theirs[0], theirs[1], theirs[2]), ours, outputs, False, held)
+        return cls((theirs[0], theirs[1], theirs[2]), ours, outputs, None, held)
+
+    def adopt(self, descriptor: int | None, tty: bool, typed: bool) -> None:
+        """Take over the way to a container's input, which is its terminal's master side with `tty`; it is written to
+        only if something is to be `typed`."""
+        if descriptor is not None:
+            os.set_blocking(descriptor, False)
+            self._held.add(descriptor)
+            self.input = descriptor if typed else None
+            self.terminal = descriptor if tty else None
 
     def let_go(self) -> None:
         """Close the program's ends: only then is the end of its output seen."""
@@ -191,7 +264,7 @@ class Streams:
 
     def end_input(self) -> None:
         """The program reads an end. A terminal has none: its client types it."""
-        if self.input is not None and not self.tty:
+        if self.input is not None and self.terminal is None:
             self._close(self.input)
             self.input = None
 
@@ -200,8 +273,8 @@ class Streams:
         with contextlib.suppress(ValueError, KeyError, TypeError, struct.error):
             size = json.loads(data)
             winsize = struct.pack("4H", size["Height"], size["Width"], 0, 0)
-            for master in set(self.outputs.values()) if self.tty else ():
-                fcntl.ioctl(master, termios.TIOCSWINSZ, winsize)
+            if self.terminal is not None:
+                fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, winsize)
 
 
 class Output:

@@ -261,6 +261,9 @@ class Container(View, frozen=True):
     startup_probe: Probe | None = None
     lifecycle: Lifecycle = Lifecycle()
     restart_policy: str = ""
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
 
     def port_number(self, port: int | str) -> int | None:
         """A port given by number or by the name of one of this container's ports."""

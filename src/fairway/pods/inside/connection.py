@@ -38,10 +38,14 @@ class Connection:
             return None
         return [jsontext.loads(line.decode()) for line in lines]
 
-    def send(self, message: Record) -> None:
+    def send(self, message: Record, descriptors: tuple[int, ...] = ()) -> None:
         """Never waits: messages are small, and a client that stops reading them is cut off."""
+        line = jsontext.dumps(message).encode() + b"\n"
         try:
-            self.handle.sendall(jsontext.dumps(message).encode() + b"\n")
+            if descriptors:
+                rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", descriptors))]
+                line = line[self.handle.sendmsg([line], rights) :]
+            self.handle.sendall(line)
         except BlockingIOError:
             self.handle.shutdown(_socket.SHUT_RDWR)
         except OSError:  # it hung up; the loop will read that
@@ -49,7 +53,7 @@ class Connection:
 
     def take(self, count: int) -> tuple[int, int, int]:
         if count != 3 or len(self.descriptors) < 3:
-            raise Trouble("exec needs three descriptors sent along, or none")
+            raise Trouble("three descriptors must be sent along")
         first, second, third = self.descriptors[:3]
         del self.descriptors[:3]
         return first, second, third

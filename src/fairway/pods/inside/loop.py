@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from fairway.pods.inside import jsontext, roots
+from fairway.pods.inside.attach import Attachment, Stdio
 from fairway.pods.inside.connection import Connection
 from fairway.pods.inside.libc import checked, libc
 from fairway.pods.inside.logs import Log, Output
@@ -32,6 +33,19 @@ class Container:
         self.mounts: int | None = None  # a descriptor of its mount namespace, while it runs
         self.deadline: float | None = None
         self.outputs: list[Output] = []
+        self.input: int | None = None
+        self.attachments: list[Attachment] = []
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody attached must take what was written before more is read."""
+        return any(attachment.behind for attachment in self.attachments)
+
+    def end_input(self) -> None:
+        """The container reads an end."""
+        if self.input is not None:
+            os.close(self.input)
+            self.input = None
 
 
 class Exec:
@@ -83,13 +97,14 @@ class Init:
             file.write(jsontext.dumps({"containers": records}))
         os.replace(STATE + ".new", STATE)
 
-    def _watch(self, descriptor: int, handler: Callable[[], None]) -> None:
-        self.handlers[descriptor] = handler
-        self.poll.register(descriptor, select.EPOLLIN)
+    def _watch(self, descriptor: int, handler: Callable[[], None], events: int = select.EPOLLIN) -> None:
+        if descriptor not in self.handlers:
+            self.handlers[descriptor] = handler
+            self.poll.register(descriptor, events)
 
     def _unwatch(self, descriptor: int) -> None:
-        del self.handlers[descriptor]
-        self.poll.unregister(descriptor)
+        if self.handlers.pop(descriptor, None) is not None:
+            self.poll.unregister(descriptor)
 
     def _watch_signals(self) -> None:
         listening, telling = os.pipe()
@@ -193,6 +208,10 @@ class Init:
         for run in self.execs.values():
             if run.connection is connection:
                 signal_group(run.process, _signal.SIGKILL)
+        for container in self.containers.values():
+            for attachment in list(container.attachments):
+                if attachment.connection is connection:
+                    self._detach(container, attachment)
 
     def _obey(self, connection: Connection, request: Record) -> Record | None:
         verb = request["do"]
@@ -203,6 +222,11 @@ class Init:
         if verb == "exec":
             self._exec(connection, request)
             return None
+        if verb == "attach":
+            self._attach(connection, request)
+            return None
+        if verb == "end_input":
+            return self._end_input(request)
         if verb == "signal":
             return self._signal(connection, request)
         if verb == "end":
@@ -237,23 +261,24 @@ class Init:
 
     def _launch(self, name: str, container: Container, request: Record) -> None:
         log = Log(name, request["attempt"])
-        pipes = {stream: os.pipe() for stream in ("stdout", "stderr")}
+        stdio = Stdio(request, self.null)
+        container.input = stdio.input
         try:
             self._mount_memory(request)
-            streams = (self.null, pipes["stdout"][1], pipes["stderr"][1])
-            container.process = spawn(request, streams, lambda: roots.build(f"containers/{name}", request))
+            container.process = spawn(request, stdio.theirs, lambda: roots.build(f"containers/{name}", request))
             container.mounts = _mounts_of(container.process)
         except Trouble as error:
             log.write("stderr", [("F", str(error).encode())])
+            container.end_input()
             raise
         finally:
-            for _, writing in pipes.values():
-                os.close(writing)
-            for stream, (reading, _) in pipes.items():
-                os.set_blocking(reading, False)
-                output = Output(log, stream, reading)
-                container.outputs.append(output)
-                self._watch(reading, lambda o=output: self._drain(container, o))  # type: ignore[misc]
+            stdio.let_go()
+            container.outputs = [Output(log, stream, reading) for stream, reading in stdio.outputs.items()]
+            self._watch_outputs(container)
+
+    def _watch_outputs(self, container: Container) -> None:
+        for output in container.outputs:
+            self._watch(output.descriptor, lambda o=output: self._drain(container, o))  # type: ignore[misc]
 
     def _mount_memory(self, request: Record) -> None:
         """Volumes that live in memory are mounted once, here, so that all of the pod's containers see the same."""
@@ -266,8 +291,15 @@ class Init:
                 self.in_memory.add(entry["source"])
 
     def _drain(self, container: Container, output: Output) -> None:
-        if output in container.outputs and not read_all(output.descriptor, output.feed):
+        def consume(data: bytes) -> None:
+            output.feed(data)
+            for attachment in container.attachments:
+                attachment.feed(output.stream, data)
+
+        if output in container.outputs and not read_all(output.descriptor, consume):
             self._close_output(container, output)
+        if container.held:
+            self._hold(container)
 
     def _close_output(self, container: Container, output: Output) -> None:
         output.flush()
@@ -297,6 +329,7 @@ class Init:
     def _exited(self, name: str, container: Container, status: int) -> None:
         signal_group(container.process, _signal.SIGKILL)
         container.process, container.deadline = 0, None
+        container.end_input()
         if container.mounts is not None:
             os.close(container.mounts)
             container.mounts = None
@@ -308,6 +341,9 @@ class Init:
         code = 128 + number if number else os.WEXITSTATUS(status)
         container.record.update(exited=time.time(), code=code, signal=number)
         self._remember()
+        for attachment in list(container.attachments):
+            attachment.code = code
+            self._catch_up(container, attachment)
         for connection in list(self.connections.values()):
             connection.send({"event": "exited", "container": name, "record": container.record})
 
@@ -325,6 +361,62 @@ class Init:
             if process in self.execs:
                 self._answer_exec(self.execs.pop(process), status)
 
+    # - clients attached to a container
+
+    def _attach(self, connection: Connection, request: Record) -> None:
+        """Give a client what the container writes; the answer says whether it has a terminal, and has the way to its
+        input (or terminal) with it. A second answer tells the end."""
+        streams = connection.take(request["fds"])
+        container = self.containers.get(request["container"])
+        if container is None or not container.process:
+            for descriptor in streams:
+                os.close(descriptor)
+            raise Trouble(f"container {request['container']} does not run (now)")
+        os.close(streams[0])
+        attachment = Attachment(connection, request, {"stdout": streams[1], "stderr": streams[2]})
+        container.attachments.append(attachment)
+        answer = {"id": request.get("id"), "tty": bool(container.request.get("tty"))}
+        connection.send(answer, (container.input,) if container.input is not None else ())
+
+    def _hold(self, container: Container) -> None:
+        """Read no more of the container until those attached have taken what was."""
+        for output in container.outputs:
+            self._unwatch(output.descriptor)
+        for attachment in container.attachments:
+            for name, descriptor in attachment.outputs.items():
+                if attachment.pending[name]:
+                    self._watch(descriptor, lambda a=attachment: self._catch_up(container, a), select.EPOLLOUT)  # type: ignore[misc]
+
+    def _catch_up(self, container: Container, attachment: Attachment) -> None:
+        attachment.push()
+        for name, descriptor in attachment.outputs.items():
+            if not attachment.pending[name]:
+                self._unwatch(descriptor)
+        if attachment.code is not None and not attachment.behind:
+            self._detach(container, attachment)
+        elif container.held:
+            self._hold(container)
+        else:
+            self._watch_outputs(container)
+
+    def _detach(self, container: Container, attachment: Attachment) -> None:
+        """Who detaches had the input of a container with `once`: it gets no other."""
+        for descriptor in attachment.outputs.values():
+            self._unwatch(descriptor)
+        container.attachments.remove(attachment)
+        attachment.end()
+        if attachment.request.get("stdin") and container.request.get("once"):
+            container.end_input()
+        if not container.held:
+            self._watch_outputs(container)
+
+    def _end_input(self, request: Record) -> Record:
+        """An attached client has no more input; only with `once` that is the end for the container, too."""
+        container = self.containers.get(request["container"])
+        if container is not None and container.request.get("once") and not container.request.get("tty"):
+            container.end_input()
+        return {}
+
     # - programs beside a container
 
     def _exec(self, connection: Connection, request: Record) -> None:
@@ -332,7 +424,7 @@ class Init:
         mounts = container.mounts if container is not None else None
         if container is None or mounts is None:
             raise Trouble(f"container {request['container']} does not run")
-        base = container.request
+        base = {**container.request, "tty": False}
         request = {**base, **{k: v for k, v in request.items() if v is not None}}
         request["env"] = {**base["env"], **(request.get("env") or {})}
         pipe = None

@@ -108,6 +108,8 @@ def read_all(descriptor: int, consume: Callable[[bytes], object]) -> bool:
             data = os.read(descriptor, 65536)
         except BlockingIOError:
             return True
+        except OSError:  # EIO: nobody has the terminal any more
+            return False
         if not data:
             return False
         consume(data)
