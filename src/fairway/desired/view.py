@@ -150,9 +150,11 @@ _node = msgspec.json.Decoder(NodeView)
 def service(raw: bytes) -> ServiceView:
     """Decode a Service. Raises Malformed."""
     try:
-        return _service.decode(raw)
+        view = _service.decode(raw)
     except msgspec.MsgspecError as error:
         raise Malformed(f"Service: {error}") from None
+    _share_words(view)
+    return view
 
 
 def endpoint_slice(raw: bytes) -> SliceView:
@@ -166,14 +168,34 @@ def endpoint_slice(raw: bytes) -> SliceView:
 
 
 def _share(view: SliceView) -> None:
-    """Let endpoints of one node, or in one condition, hold the same object: there are few of these, and very many
-    endpoints."""
-    force_setattr(view.metadata, "namespace", sys.intern(view.metadata.namespace))
+    """Let what is the same in many slices be the same object in memory: there are few nodes, conditions and port
+    names, and very many endpoints."""
+    _intern(view.metadata, "namespace")
+    _intern(view, "address_type")
+    for port in view.ports or ():
+        _intern(port, "name", "protocol")
     for endpoint in view.endpoints or ():
-        if endpoint.node_name:
-            force_setattr(endpoint, "node_name", sys.intern(endpoint.node_name))
+        _intern(endpoint, "node_name")
         if endpoint.conditions:
             force_setattr(endpoint, "conditions", _conditions.setdefault(endpoint.conditions, endpoint.conditions))
+
+
+def _share_words(view: ServiceView) -> None:
+    """The same for a Service: most of its texts are words of the API."""
+    spec = view.spec
+    _intern(view.metadata, "namespace")
+    _intern(spec, "type", "session_affinity", "internal_traffic_policy", "external_traffic_policy")
+    for port in spec.ports or ():
+        _intern(port, "name", "protocol")
+    if spec.cluster_ips == (spec.cluster_ip,):
+        force_setattr(spec, "cluster_ips", (spec.cluster_ip,))
+
+
+def _intern(view: _View, *fields: str) -> None:
+    for field in fields:
+        text = getattr(view, field)
+        if text:
+            force_setattr(view, field, sys.intern(text))
 
 
 def node(raw: bytes) -> NodeView:
