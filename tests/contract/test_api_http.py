@@ -274,3 +274,18 @@ def test_a_reader_that_stands_still_costs_a_buffer_and_then_its_stream(cluster: 
     asyncio.run(story())
     # What the two ends' sockets and the server's own buffer hold, and no more.
     assert 1 < pulled < 16 * 1024 * 1024 / len(piece)
+
+
+def test_requests_sent_ahead_are_answered_in_order_over_one_connection(cluster: Served) -> None:
+    paths = ["/healthz", PODS, "/readyz", "/version", "/livez"] * 3
+    asked = b"".join(
+        f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token\r\n\r\n".encode() for path in paths
+    )
+    raw = socket.create_connection(("127.0.0.1", cluster.port), timeout=5)
+    with context(cluster).wrap_socket(raw, server_hostname="127.0.0.1") as wrapped:
+        wrapped.sendall(asked + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: wrapped.recv(65536), b""))
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert len(bodies) == len(paths) + 1
+    kinds = [json.loads(body).get("kind", "version") if body != b"ok" else "ok" for body in bodies]
+    assert kinds == ["ok", "PodList", "ok", "version", "ok"] * 3 + ["ok"]

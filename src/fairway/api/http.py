@@ -19,6 +19,8 @@ TLS_BUFFER_BYTES = 16384
 BACKLOG = 2048
 GRACEFUL_SECONDS = 2.0
 HANDSHAKE_SECONDS = 10.0
+PROBE_AFTER_SECONDS, PROBE_SECONDS, PROBES = 60, 15, 3
+"""After which silence TCP asks whether the client is still there, how often, and how often in vain."""
 LOOK_SECONDS = 5.0
 """How often is looked for clients that keep the server waiting."""
 
@@ -38,9 +40,7 @@ class Site:
         loop = asyncio.get_running_loop()
         for listener in sockets:
             if listener.family in (socket.AF_INET, socket.AF_INET6):
-                # Connections inherit it. asyncio sets it only on sockets made with the protocol's number; without it
-                # what is written in two pieces waits 40 ms for the client's delayed acknowledgement of the first.
-                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _prepare(listener)
             server = await loop.create_server(
                 lambda: Connection(self._app, self._connections, loop),
                 sock=listener,
@@ -72,6 +72,18 @@ class Site:
         for connection in tuple(self._connections):
             connection.look(now)
         self._looking = loop.call_later(LOOK_SECONDS, self._look)
+
+
+def _prepare(listener: socket.socket) -> None:
+    """Set what its connections inherit (Linux)."""
+    # asyncio sets it only on sockets made with the protocol's number; without it what is written in two pieces waits
+    # 40 ms for the client's delayed acknowledgement of the first.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # A client whose machine died says no good-bye, and a watch may have nothing to tell it for an hour.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_AFTER_SECONDS)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_SECONDS)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
 
 
 def context(certfile: str, keyfile: str, client_ca: str | None, *, required: bool = False) -> ssl.SSLContext:
