@@ -139,9 +139,11 @@ class NftSync:
             grown = layout(family, standing.book.settings, shape)
             yield self._transact([*remodelled(standing.form, grown)])
             standing.form, standing.shape = grown, shape
-        wanted = layout(family, book.settings, book.shape)
         changes = [*deletions(standing.form, delta), *additions(standing.form, delta)]
-        changes += remodelled(standing.form, wanted)
+        wanted = standing.form
+        if book is not standing.book or book.shape != standing.shape:
+            wanted = layout(family, book.settings, book.shape)
+            changes += remodelled(standing.form, wanted)
         if changes:
             yield self._transact(changes)
         standing.book, standing.form, standing.shape = book, wanted, book.shape
