@@ -266,6 +266,13 @@ def test_bytes_of_the_wrong_length_are_the_callers_mistake(basic: Nftables) -> N
         basic.apply([AddElements(NAME, one_endpoint(), [(WEB, PRESENT)])])
 
 
+def test_chains_are_counted_without_reading_elements(basic: Nftables) -> None:
+    assert basic.chains(NAME) == {"services": 2, "end": 0}
+    basic.apply([FlushChain(NAME, "services")])
+    assert basic.chains(NAME) == {"services": 0, "end": 0}
+    assert basic.chains(TableName("ip6", NAME.name)) is None
+
+
 def test_the_generation_counts_transactions(basic: Nftables) -> None:
     before = basic.generation()
     basic.apply([LONGER])

@@ -1,4 +1,5 @@
-"""The crown property: what the model says should become of a packet, and what the rules do to it, are the same.
+"""The crown property: what the model says should become of a packet, and what either dialect's rules do to it, are the
+same. (tests/kernel/test_crown_packets.py asks the kernel.)
 
 `decide` reads the desired model and knows no rule; `trace` reads rules and knows no Service. The packets are all
 sources that matter (pods here and elsewhere, the node, outsiders, each endpoint itself) to all addresses that any
@@ -8,15 +9,19 @@ Service of the case claims, and to some that none does.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import pytest
 
-from fairway.dataplane.iptables import render
+from fairway.dataplane import iptables, nft
 from fairway.desired.decide import decide
 from fairway.desired.model import Desired, claims
 from fairway.node import Node
-from fairway.packet import Family, Packet, Protocol, family_of
+from fairway.packet import Family, Outcomes, Packet, Protocol, family_of
+from fairway.ruleset.iptables import Ruleset as IptablesRuleset
+from fairway.ruleset.nft import Ruleset as NftRuleset
+from fairway.ruleset.nft import TableName
 from fairway.trace.routing import Settings
 from fairway.trace.walk import trace
 from tests.golden import cases, nodes
@@ -26,6 +31,7 @@ PODS = {
     Family.IPV4: (("10.244.1.5", "cni0"), ("10.244.1.77", "veth12345"), ("10.244.2.9", "flannel.1")),
     Family.IPV6: (("fd00:10:244:1::5", "cni0"), ("fd00:10:244:2::9", "flannel.1")),
 }
+GUARDED = ("10.96.0.0/12", "fd00:10:96::/108")
 NOBODY = {Family.IPV4: ("10.96.77.77", "198.51.100.99"), Family.IPV6: ("fd00:10:96::77", "2001:db8::99")}
 
 
@@ -66,21 +72,38 @@ def packets(node: Node, desired: Desired, family: Family) -> Iterator[Packet]:
             yield Packet(loopback, loopback, protocol, port)
 
 
+def disagreements(
+    desired: Desired, node: Node, rules: IptablesRuleset | NftRuleset, sent: Iterable[Packet]
+) -> list[tuple[Packet, Outcomes, Outcomes]]:
+    """The packets of which the oracle says one thing and the rules do another."""
+    # the proxy that serves node ports on loopback addresses switches route_localnet on
+    settings = Settings(route_localnet=any(facts.localhost_node_ports for facts in desired.facts.values()))
+    asked = (
+        (packet, decide(desired, node, packet), trace(rules, node, packet, settings=settings).outcomes())
+        for packet in sent
+    )
+    return [(packet, said, done) for packet, said, done in asked if said != done]
+
+
+def nft_rules(desired: Desired, family: Family) -> NftRuleset:
+    """The rules of nftables mode."""
+    table = nft.render(desired, family)
+    return NftRuleset({TableName(table.family, table.name): table})
+
+
+def guarding(desired: Desired) -> Desired:
+    """The same with the ranges of cluster IPs guarded, as only nftables mode does."""
+    return replace(desired, settings=replace(desired.settings, guarded_cidrs=GUARDED))
+
+
 @pytest.mark.parametrize("family", list(Family))
 @pytest.mark.parametrize("name", cases.NAMES)
 def test_the_oracle_and_the_tracer_agree(name: str, family: Family) -> None:
     case = nodes.case(name.partition("-")[0])
     desired, node = case.desired, case.node
-    # the proxy that serves node ports on loopback addresses switches route_localnet on
-    settings = Settings(route_localnet=desired.node(family).localhost_node_ports)
-    rules = render(desired, family)
+    sent = list(packets(node, desired, family))
 
-    disagreements, sent = [], 0
-    for packet in packets(node, desired, family):
-        said, done = decide(desired, node, packet), trace(rules, node, packet, settings=settings).outcomes()
-        if said != done:
-            disagreements.append((packet, said, done))
-        sent += 1
-
-    assert disagreements == []
-    assert sent >= 2 or not list(desired.of(family))
+    assert disagreements(desired, node, iptables.render(desired, family), sent) == []
+    assert disagreements(desired, node, nft_rules(desired, family), sent) == []
+    assert disagreements(guarding(desired), node, nft_rules(guarding(desired), family), sent) == []
+    assert len(sent) >= 2 or not list(desired.of(family))

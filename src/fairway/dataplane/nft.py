@@ -277,7 +277,7 @@ def _guarded(place: bytes, asked: Sequence[tuple[Role, ServicePort]], settings: 
         if _filtered(role, port):
             yield "guarded", place, PRESENT
             for low, high in _ranges(place, port, settings):
-                yield "allowed-sources", place + low, Element(end=place + high)
+                yield "allowed-sources", place + low, Element(end=place + high) if low != high else PRESENT
             return
 
 

@@ -390,10 +390,10 @@ class _Chains:
 
     def _remember_at(self, place: nft.Concat, sticky: str, affinity: str, seconds: int) -> Iterator[nft.Rule]:
         client = nft.Concat((self._words.source, *place.parts))
-        endpoint = nft.Concat((self._words.destination, _PORT))
-        update = nft.SetUpdate("update", affinity, client, seconds * 1000, endpoint)
-        # ports of the original packet have a meaning only where the protocol is known
-        yield from (_rule(protocol, _in(place, sticky), update) for protocol in _EACH_PROTOCOL)
+        for protocol, match in zip(Protocol, _EACH_PROTOCOL, strict=True):
+            # ports of the original packet have a meaning only where the protocol is known
+            endpoint = nft.Concat((self._words.destination, nft.Payload(protocol.lower(), "dport")))
+            yield _rule(match, _in(place, sticky), nft.SetUpdate("update", affinity, client, seconds * 1000, endpoint))
 
 
 def _rule(*statements: nft.Statement) -> nft.Rule:

@@ -253,10 +253,23 @@ def _lines(changes: Sequence[nft.Change]) -> int:
     )
 
 
+def _listed(table: nft.Table) -> dict[str, tuple[nft.Hook | None, list[list[nft.Statement]]]]:
+    """The chains in the form in which they can be compared: nft lists no match of a protocol where the rule goes on to
+    speak of that protocol's ports."""
+    return {
+        name: (chain.hook, [[s for s in rule.statements if not _tells_protocol(s)] for rule in chain.rules])
+        for name, chain in table.chains.items()
+    }
+
+
+def _tells_protocol(statement: nft.Statement) -> bool:
+    return isinstance(statement, nft.Match) and statement.left == nft.Meta("l4proto") and statement.operator == "=="
+
+
 def _same(found: nft.Table | None, standing: _Standing) -> bool:
     """Whether the kernel's table is what was applied, apart from what packets wrote."""
     wanted = filled(layout(standing.book.family, standing.book.settings, standing.shape), standing.book.content())
-    if found is None or found.chains != wanted.chains or found.sets.keys() != wanted.sets.keys():
+    if found is None or found.sets.keys() != wanted.sets.keys() or _listed(found) != _listed(wanted):
         return False
     fixed = [name for name in wanted.sets if name not in affinity.MAPS]
     return all(found.sets[name].elements == wanted.sets[name].elements for name in fixed)

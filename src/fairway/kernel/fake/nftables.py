@@ -12,7 +12,7 @@ import errno
 import itertools
 import os
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -119,6 +119,11 @@ class FakeNftables:
         found = self._kernel.tables.get(table)
         there = found.sets.get(kept.name) if found else None
         return list(there.elements.items()) if there else []
+
+    def chains(self, table: TableName) -> Mapping[str, int] | None:
+        """See `kernel.base.Nftables.chains`."""
+        found = self._kernel.tables.get(table)
+        return {name: len(chain.rules) for name, chain in found.chains.items()} if found else None
 
 
 class FakeNotices:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from fairway.kernel.base import KernelError, Refused
 from fairway.kernel.linux import netns
 from fairway.kernel.linux import nft_numbers as n
-from fairway.kernel.linux.netlink import NETFILTER, Netlink, NetlinkError, Request, attributes, text
+from fairway.kernel.linux.netlink import NETFILTER, Netlink, NetlinkError, Request, attributes, read_text, text
 from fairway.kernel.linux.nft_messages import Message, Unencodable, batch, header, kind, transaction
 from fairway.kernel.linux.nft_sets import Shape, Unsayable, key_at, read_elements
 from fairway.ruleset import nft_parse, nft_print
@@ -24,6 +24,7 @@ from fairway.ruleset.nft import AddElements, Change, DeleteElements, Element, Se
 _ANY_FAMILY = b"\0\0\0\0"
 _HEADER_SIZE = 4
 _GENERATION_ID = 1
+_TABLE, _RULE_CHAIN, _CHAIN_NAME = 1, 2, 3
 _ATTEMPTS = 8
 _TRANSIENT = frozenset({errno.EINTR, errno.EAGAIN, errno.ERESTART})
 _TIMEOUT_SECONDS = 120.0
@@ -95,6 +96,21 @@ class LinuxNftables:
             raise
         return read_elements(shape, (reply.body[_HEADER_SIZE:] for reply in replies))
 
+    def chains(self, table: TableName) -> Mapping[str, int] | None:
+        """See `kernel.base.Nftables.chains`."""
+        if not self._exists(table):
+            return None
+        body = header(table.family) + text(_TABLE, table.name)
+        counts = {
+            read_text(chain[_CHAIN_NAME]): 0
+            for chain in self._dumped(n.GET_CHAIN, body, f"list the chains of {table.name}")
+            if read_text(chain[_TABLE]) == table.name
+        }
+        for rule in self._dumped(n.GET_RULE, body, f"list the rules of {table.name}"):
+            if read_text(rule[_TABLE]) == table.name:
+                counts[read_text(rule[_RULE_CHAIN])] += 1
+        return counts
+
     def generation(self) -> int:
         """See `kernel.base.Nftables.generation`."""
         request = Request(kind(n.GET_GENERATION), 0, _ANY_FAMILY, "read the generation of nftables")
@@ -118,13 +134,8 @@ class LinuxNftables:
 
     def _read(self, table: TableName) -> Table | None:
         """The form by nft without elements, the elements by netlink."""
-        body = header(table.family) + text(1, table.name)
-        try:
-            self._kernel().ask(Request(kind(n.GET_TABLE), 0, body, f"read the table {table.name}"))
-        except NetlinkError as e:
-            if e.number == errno.ENOENT:
-                return None
-            raise
+        if not self._exists(table):
+            return None
         listed = self._list("-a", "-t", "list", "table", table.family, table.name)
         found = nft_parse.parse(listed).tables.get(table) if listed else None
         for kept in found.sets.values() if found else ():
@@ -133,6 +144,20 @@ class LinuxNftables:
             else:
                 kept.elements = self._elements_as_text(table, kept)
         return found
+
+    def _exists(self, table: TableName) -> bool:
+        body = header(table.family) + text(_TABLE, table.name)
+        try:
+            self._kernel().ask(Request(kind(n.GET_TABLE), 0, body, f"read the table {table.name}"))
+        except NetlinkError as e:
+            if e.number == errno.ENOENT:
+                return False
+            raise
+        return True
+
+    def _dumped(self, message: int, body: bytes, what: str) -> Iterator[Mapping[int, bytes]]:
+        for reply in self._kernel().dump(Request(kind(message), 0, body, what)):
+            yield attributes(reply.body, _HEADER_SIZE)
 
     def _elements_as_text(self, table: TableName, kept: Set) -> dict[bytes, Element]:
         listed = self._list("list", "map" if kept.data else "set", table.family, table.name, kept.name)
