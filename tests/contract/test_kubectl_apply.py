@@ -198,7 +198,10 @@ def test_unknown_fields_are_told_by_their_path(shell: Shell) -> None:
     assert "failed to create typed patch object" in message and ".spec: field not declared in schema" in message
 
 
-def test_debugging_containers_and_resizes_are_refused_in_words(shell: Shell) -> None:
+def test_a_pod_is_given_a_debugging_container_and_other_resources(shell: Shell) -> None:
     shell.says("run p --image=httpd")
-    assert "ephemeral containers are disabled for this cluster" in shell.fails("debug p --image=busybox")
-    assert "NotFound" in shell.fails("patch pod p --subresource=resize -p {}")
+    shell.says("debug p --image=busybox --container=look")
+    assert shell.says("get pod p -o jsonpath={.spec.ephemeralContainers[*].name}") == "look"
+    spec = {"containers": [{"name": "p", "resources": {"requests": {"example.com/x": "1"}}}]}
+    patch = json.dumps({"spec": spec}, separators=(",", ":"))
+    assert "only cpu and memory" in shell.fails(f"patch pod p --subresource=resize -p {patch}")
