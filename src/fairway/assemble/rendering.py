@@ -52,7 +52,7 @@ def desired(question: Question, text: bytes, mode: Mode, flags: RuleFlags) -> tu
     """
     found = read_objects(text, question.objects)
     wanted = build(found.services, found.slices, node(question), flags.options(mode, localhost_nodeports=True))
-    return wanted, [*_unserved(found)]
+    return wanted, [*_unserved(found), *_not_loadable(wanted, mode)]
 
 
 def node(question: Question) -> Node:
@@ -155,6 +155,14 @@ def _unserved(found: Objects) -> Iterator[str]:
             yield f"Service {name} has no spec.clusterIP, which an API server would give it: nothing is programmed"
         elif spec.type == "NodePort" and any(not port.node_port for port in spec.ports or ()):
             yield f"Service {name} has a port without nodePort, which an API server would give it"
+
+
+def _not_loadable(wanted: Desired, mode: Mode) -> Iterator[str]:
+    """nft 1.0.6 runs into an assertion of its own (netlink_linearize.c) where a map with an IPv6 address and a port in
+    its key is updated by a rule; the proxy, which speaks netlink, does not need it."""
+    sticky = any(port.affinity_seconds for port in wanted.of(Family.IPV6))
+    if mode is Mode.NFTABLES and sticky:
+        yield "the IPv6 rules hold ClientIP affinity, which nft 1.0.6 cannot load (the proxy does not use nft for it)"
 
 
 def _addresses(text: str) -> Iterator[InterfaceAddress]:
