@@ -135,10 +135,10 @@ def test_bytes_flow_both_ways_until_the_client_leaves(cluster: Served) -> None:
 
 def test_a_port_forward_names_no_container(cluster: Served) -> None:
     with connection(cluster) as handle:
-        path = "/api/v1/namespaces/default/pods/p/portforward"
+        path = "/api/v1/namespaces/default/pods/p/portforward?ports=80,81&ports=82&more=1"
         headers = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": "portforward.k8s.io"}
         assert ask(handle, "POST", path, headers).startswith(b"HTTP/1.1 101 ")
-    assert AGENT.asked[-1][2] == "/portForward/default/p"
+    assert AGENT.asked[-1][2] == "/portForward/default/p?ports=80%2C81&ports=82"
 
 
 def test_a_spdy_client_gets_through_with_all_the_protocols_it_speaks(cluster: Served) -> None:

@@ -16,9 +16,9 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -368,27 +368,47 @@ def test_logs_of_a_deployment_and_followed(lab: Lab) -> None:
     assert len({line for line in lines if line}) == 6
 
 
-async def remote(lab: Lab, protocol: str, query: str, *sent: bytes) -> list[bytes]:
-    """The messages of a program over WebSocket, spoken by hand."""
+@asynccontextmanager
+async def channel(lab: Lab, protocol: str, path: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A WebSocket to something of the web pod."""
     info = load(str(lab.path / "kubeconfig"))
     context = ssl.create_default_context(cadata=info.ca_data)
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as pair:
         pair.write(info.cert_data + info.key_data)
         pair.flush()
         context.load_cert_chain(pair.name)
-    path = f"{info.server}/api/v1/namespaces/default/pods/web/exec?{query}"
-    received = []
+    url = f"{info.server}/api/v1/namespaces/default/pods/web/{path}"
     async with (
         aiohttp.ClientSession() as session,
-        session.ws_connect(path, protocols=[protocol], ssl=context) as channel,
+        session.ws_connect(url, protocols=[protocol], ssl=context) as opened,
     ):
-        assert channel.protocol == protocol
+        assert opened.protocol == protocol
+        yield opened
+
+
+async def remote(lab: Lab, protocol: str, query: str, *sent: bytes) -> list[bytes]:
+    """The messages of a program over WebSocket, spoken by hand."""
+    async with channel(lab, protocol, f"exec?{query}") as opened:
         for message in sent:
-            await channel.send_bytes(message)
-        async for message in channel:
-            received.append(message.data)
-        assert channel.close_code == 1000
+            await opened.send_bytes(message)
+        received = [message.data async for message in opened]
+        assert opened.close_code == 1000
     return received
+
+
+def test_ports_are_forwarded_in_the_channels_of_a_plain_websocket(lab: Lab) -> None:
+    async def story() -> dict[int, bytes]:
+        said = dict.fromkeys(range(4), b"")
+        async with channel(lab, "v4.channel.k8s.io", "portforward?ports=80,81") as opened:
+            await opened.send_bytes(b"\0GET /hostname HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            async for message in opened:
+                said[message.data[0]] += message.data[1:]
+        return said
+
+    said = asyncio.run(story())
+    assert said[0].startswith(b"\x50\0HTTP/1.1 200 ") and said[0].endswith(b"web\n")
+    assert (said[1], said[2]) == (b"\x50\0", b"\x51\0")
+    assert said[3].startswith(b"\x51\0error forwarding port 81 to the pod: nothing accepts connections there")
 
 
 def told(messages: list[bytes]) -> tuple[bytes, dict[str, Any]]:

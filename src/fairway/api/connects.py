@@ -62,11 +62,12 @@ class Connector:
 
     async def _locate(self, target: Target, query: str) -> _Place:
         pod = await load(self._store, target)
+        asked = parse_qs(query)
         path = f"{quote(target.namespace)}/{quote(target.name)}"
         if target.subresource == "portforward":
-            path = f"/portForward/{path}"
+            ports = urlencode({"ports": asked["ports"]}, doseq=True) if "ports" in asked else ""
+            path = f"/portForward/{path}?{ports}".rstrip("?")
         else:
-            asked = parse_qs(query)
             container = container_of(pod, asked.get("container", [""])[0])
             path = f"/{target.subresource}/{path}/{quote(container)}?{_options(target, asked)}"
         node = pod["spec"].get("nodeName", "")

@@ -132,13 +132,11 @@ class Server:
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         try:
             dial = forward.dialer(self._directory(request.match_info["namespace"], request.match_info["pod"]))
-            pipe = await upgrades.pipe(request)
+            return await upgrades.forwarding(request, dial)
         except NotFound as error:
             return web.Response(status=404 if error.absent else 400, text=f"{error}\n")
         except NoProtocol as error:
             return web.Response(status=400, text=f"{error}\n")
-        await forward.serve(pipe, dial)
-        return pipe.response
 
     def _directory(self, namespace: str, name: str) -> PodDir:
         found = [

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from fairway.pods import forward, remote, websocket
+from fairway.pods import forward, ports, remote, websocket
 from fairway.pods.channels import Channels, NoProtocol
+from fairway.pods.forward import Dial
 from fairway.pods.pipes import BarePipe, Pipe, TunnelPipe, offered, upgrade_of
 from fairway.pods.remote import SpdyChannels
 from fairway.pods.websocket import WebSocketChannels
@@ -31,17 +32,29 @@ async def channels(request: web.Request) -> Channels:
     raise NoProtocol(_ASK)
 
 
-async def pipe(request: web.Request) -> Pipe:
-    """Agree to the upgrade of a port-forward. Raises NoProtocol."""
+async def forwarding(request: web.Request, dial: Dial) -> web.StreamResponse:
+    """Agree to the upgrade of a port-forward, and serve it. Raises NoProtocol."""
     match upgrade_of(request):
         case "websocket":
-            tunnel = f"{SPDY}+{forward.PROTOCOL}"
-            _agreed(offered(request, "Sec-WebSocket-Protocol"), (tunnel,))
-            return await TunnelPipe.accept(request, (tunnel,))
+            served = (f"{SPDY}+{forward.PROTOCOL}", ports.PROTOCOL)
+            protocol = _agreed(offered(request, "Sec-WebSocket-Protocol"), served)
+            numbers = _ports(request) if protocol == ports.PROTOCOL else []
+            tunnel = await TunnelPipe.accept(request, (protocol,))
+            await (ports.serve(tunnel, numbers, dial) if numbers else forward.serve(tunnel, dial))
+            return tunnel.response
         case "spdy/3.1":
             wishes = offered(request, _PROTOCOL) or [forward.PROTOCOL]
-            return await _bare(request, _agreed(wishes, (forward.PROTOCOL,)))
+            pipe = await _bare(request, _agreed(wishes, (forward.PROTOCOL,)))
+            await forward.serve(pipe, dial)
+            return pipe.response
     raise NoProtocol(_ASK)
+
+
+def _ports(request: web.Request) -> list[int]:
+    try:
+        return ports.ports_of(request.query.getall("ports", []))
+    except ValueError as error:
+        raise NoProtocol(str(error)) from None
 
 
 async def _bare(request: web.Request, protocol: str) -> Pipe:
