@@ -9,6 +9,9 @@ WORD = re.compile(r'"[^"]*"|[{}(),]|[^\s{}(),"]+')
 """A quoted text, a bracket, a comma, or whatever stands between blanks. A `:` that is not in a word stands alone, as
 does a `.`: nft puts blanks around both."""
 
+INVALID = " [invalid type]"
+"""What nft adds to a value whose type it has lost, such as the ports of `ct original proto-dst`; the value is right."""
+
 _TIME = re.compile(r"(\d+)(ms|[dhms])")
 _MILLISECONDS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
@@ -44,7 +47,7 @@ class Words:
     """The words of a rule, read from left to right."""
 
     def __init__(self, text: str) -> None:
-        self.words: list[str] = WORD.findall(text)
+        self.words: list[str] = WORD.findall(text.replace(INVALID, ""))
         self.at = 0
 
     @property
