@@ -30,6 +30,8 @@ Found = TypeVar("Found")
 
 COMPONENT = "service-repair-controller"
 RETRY_SECONDS = 1.0
+AT_ONCE = 100
+"""How many Services are looked at before others may go on: a large cluster's take a second."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,11 +53,12 @@ class Repairer:
 
     async def sweep(self) -> int:
         """Look at everything once; returns how many fixes landed."""
-        scene = await self._scene()
-        limits = await self._limits()
-        fixes = [
-            fix for service in scene.services.values() for fix in repair.lacking(service, scene, limits, self._make)
-        ]
+        scene, limits = await self._scene(), await self._limits()
+        fixes: list[Fix] = []
+        for at, service in enumerate(scene.services.values()):
+            fixes += repair.lacking(service, scene, limits, self._make)
+            if at % AT_ONCE == 0:
+                await asyncio.sleep(0)
         return await self._mend([*fixes, *repair.leaked(scene, self._chance.now())])
 
     async def look_at(self, namespace: str, name: str) -> int:
