@@ -73,6 +73,10 @@ def mark(number: int) -> Literal:
     return literal(Type.MARK, number)
 
 
+def number(value: int) -> Literal:
+    return literal(Type.INTEGER, value)
+
+
 def port(number: int) -> Literal:
     return literal(Type.SERVICE, number)
 
@@ -197,6 +201,9 @@ def _matches() -> list[Rule]:
         (Match(Concat((DADDR, tcp_port)), AnonymousSet((Concat((address("1.1.1.1"), Range(port(8), port(9)))),))),),
         (Match(Payload("icmp", "type"), literal(Type.ICMP_TYPE, "echo-request")),),
         (Match(Hash(Concat((SADDR, Payload("tcp", "sport"))), 4, 0xDEAD), literal(Type.INTEGER, 1)),),
+        (Match(Payload("ip", "ttl"), number(5)), Match(Payload("ip", "length"), Range(number(100), number(300)))),
+        (Match(Payload("udp", "length"), number(300), ">"), Match(Meta("length"), number(300), "<")),
+        (Match(Ct("zone"), number(5)), Match(Payload("tcp", "flags"), literal(Type.TCP_FLAGS, "syn"))),
         (Match(PLACE, SetName("places"), "!="),),
         (Match(SADDR, SetName("ranges")), Match(Concat((*PLACE.parts, SADDR)), SetName("sources"), "!=")),
     ]
@@ -213,7 +220,7 @@ def _deeds() -> list[Rule]:
         Rule((Assign(MARK, Bits(MARK, "|", mark(0x4000))),)),
         Rule((Assign(MARK, Bits(Bits(MARK, "&", mark(0xFFFFBFFF)), "|", mark(1))), Counter())),
         Rule((Assign(MARK, MapLookup(DADDR, two)),)),
-        Rule((Assign(Ct("mark"), MARK),)),
+        Rule((Assign(Ct("mark"), MARK), Assign(Ct("zone"), number(5)))),
         Rule((VerdictMap(DADDR, way),)),
         Rule((VerdictMap(PLACE, SetName("verdicts")),)),
         Rule((SetUpdate("add", "affinity", Concat((SADDR, *PLACE.parts)), 5000, Concat((DADDR, DPORT))),)),

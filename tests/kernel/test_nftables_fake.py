@@ -55,7 +55,8 @@ DATA = {
 
 chains = st.sampled_from(CHAINS)
 names = st.sampled_from([chain.name for chain in CHAINS])
-sets = st.sampled_from([PLACES, ENDPOINTS, VERDICTS, SMALL])
+SETS = [PLACES, ENDPOINTS, VERDICTS, SMALL]
+sets = st.sampled_from(SETS)
 RULES = [
     Rule((Match(PLACE, SetName("s")), Verdict("drop"))),
     Rule((VerdictMap(PLACE, SetName("v")),)),
@@ -80,6 +81,7 @@ def rules(draw: st.DrawFn) -> Change:
 changes = st.one_of(
     elements(),
     elements(),
+    elements(),
     rules(),
     rules(),
     st.builds(AddChain, st.just(NAME), chains),
@@ -94,7 +96,7 @@ BASIS: list[Change] = [
     DeleteTable(NAME),
     AddTable(NAME),
     *(AddChain(NAME, chain) for chain in CHAINS),
-    *(AddSet(NAME, kept) for kept in (PLACES, ENDPOINTS, VERDICTS, SMALL)),
+    *(AddSet(NAME, kept) for kept in SETS),
 ]
 
 
@@ -126,9 +128,13 @@ def comparable(table: Table | None) -> object:
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.lists(changes, min_size=1, max_size=4), min_size=1, max_size=6))
+@given(st.lists(st.lists(changes, min_size=1, max_size=2), min_size=5, max_size=20))
 def test_memory_and_kernel_agree(kernel: LinuxNftables, transactions: list[list[Change]]) -> None:
     fake = FakeNftables()
     for transaction in [BASIS, *transactions]:
-        assert refusal(fake, transaction) == refusal(kernel, transaction)
-        assert comparable(fake.read(NAME)) == comparable(kernel.read(NAME))
+        told = refusal(fake, transaction)
+        assert told == refusal(kernel, transaction)
+        assert [dict(fake.elements(NAME, kept)) for kept in SETS] == [
+            dict(kernel.elements(NAME, kept)) for kept in SETS
+        ]
+    assert comparable(fake.read(NAME)) == comparable(kernel.read(NAME))

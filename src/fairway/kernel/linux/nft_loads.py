@@ -191,11 +191,11 @@ class Loads:
             size = _size(bits)
             return bits, (1 << 8 * size) - 1, 0
         source, mask, xor = self._folded(bits.left)
-        constant = int.from_bytes(self._constant(bits.right), "big")
+        constant = int.from_bytes(self._constant(bits.right, source), "big")
         if bits.operator == "&":
             return source, mask & constant, xor & constant
         if bits.operator == "|":
-            return source, mask & ~constant, xor & ~constant | constant
+            return source, mask & ~constant, xor | constant
         return source, mask, xor ^ constant
 
     def _load_from_map(self, lookup: MapLookup, register: int) -> int:
@@ -208,14 +208,18 @@ class Loads:
 
     # Constants and sets.
 
-    def _constant(self, expression: Expression) -> bytes:
-        """A literal as a register holds it, without padding."""
+    def _constant(self, expression: Expression, beside: Expression | None = None) -> bytes:
+        """A literal as a register holds it, without padding. `beside` is what it is compared or combined with: plain
+        numbers are as long, and in the order, as that is."""
         if not isinstance(expression, Literal) or expression.type is Type.UNKNOWN:
             raise Unsayable(f"{expression} where a constant must stand")
         if expression.type is Type.INTERFACE:
             return struct.pack("=I", self.index(expression.value.rstrip(b"\0").decode(errors="replace")))
         if expression.type is Type.INTERFACE_NAME:
             return expression.value.ljust(SIZES[expression.type], b"\0")
+        if expression.type is Type.INTEGER and beside is not None:
+            number = int.from_bytes(expression.value, sys.byteorder)
+            return number.to_bytes(_size(beside), "big" if isinstance(beside, Payload) else sys.byteorder)
         return expression.value
 
     def _set(self, key: Expression, given: SetName | AnonymousSet | AnonymousMap) -> tuple[str, int]:
@@ -229,7 +233,7 @@ class Loads:
 
     def _anonymous(self, key: Expression, given: AnonymousSet | AnonymousMap, identity: int) -> Brought:
         by = key.parts if isinstance(key, Concat) else (key,)
-        fields = tuple(Field(type_) for type_ in types_of(key))
+        fields = tuple(Field(type_of(part), part) for part in by)
         elements: list[tuple[bytes, Element]] = []
         data: tuple[Field, ...] | str = ()
         if isinstance(given, AnonymousSet):
@@ -301,6 +305,8 @@ def _size(expression: Expression) -> int:
     """Bytes of what an expression loads, without padding."""
     if isinstance(expression, Payload):
         return header_of(expression.protocol, expression.field).length
+    if isinstance(expression, Ct) and expression.key == "zone":
+        return 2
     type_ = type_of(expression)
     if type_ is Type.UNKNOWN:
         raise Unsayable(f"{expression}: its size is not known")

@@ -156,7 +156,7 @@ HEADERS: Mapping[str, Mapping[str, Header]] = {
     "ether": {"daddr": Header(LINK, 0, 6, 17, 1), "saddr": Header(LINK, 6, 6, 17, 2)},
     "th": _ports(11, 0),
     "tcp": {**_ports(8, 6), "flags": Header(TRANSPORT, 13, 1, 8, 7, 6)},
-    "udp": _ports(6, 17),
+    "udp": {**_ports(6, 17), "length": Header(TRANSPORT, 4, 2, 6, 3, 17)},
     "udplite": _ports(7, 136),
     "dccp": _ports(9, 33),
     "sctp": _ports(10, 132),

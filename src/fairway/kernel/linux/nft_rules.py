@@ -92,7 +92,10 @@ class RuleEncoder(Loads):
         self._lookup(name, identity, be32(3, n.VERDICT_REGISTER))
 
     def _assign(self, target: Meta | Ct | Payload, value: Expression) -> None:
-        self._load(value, 0)
+        if isinstance(value, Literal):
+            self._immediate(0, self._constant(value, target))
+        else:
+            self._load(value, 0)
         source = register_number(0)
         match target:
             case Meta(key) if key in n.META:
@@ -145,23 +148,28 @@ class RuleEncoder(Loads):
             self._match_bits(left, right)
         elif isinstance(right, Concat):
             self._load(left, 0)
-            self._compare(0, operator, b"".join(padded(self._constant(part)) for part in right.parts))
+            self._compare(0, operator, self._side_by_side(left, right))
         elif isinstance(right, Literal) and is_prefix(right):
             self._match_prefix(left, right, operator)
         else:
             self._match_value(left, right, operator)
         self._note(match_)
 
+    def _side_by_side(self, left: Expression, right: Concat) -> bytes:
+        if not isinstance(left, Concat) or len(left.parts) != len(right.parts):
+            raise Unsayable(f"{left} compared with {len(right.parts)} values")
+        return b"".join(padded(self._constant(two, one)) for one, two in zip(left.parts, right.parts, strict=True))
+
     def _match_value(self, left: Expression, right: Expression, operator: str) -> None:
         self._load(left, 0)
-        value = self._constant(right)
+        value = self._constant(right, left)
         if operator not in ("==", "!="):
             value = self._to_network_order(left, value)
         self._compare(0, operator, value)
 
     def _match_range(self, left: Expression, right: Range, operator: str) -> None:
         self._load(left, 0)
-        low, high = self._constant(right.low), self._constant(right.high)
+        low, high = self._constant(right.low, left), self._constant(right.high, left)
         low, high = self._to_network_order(left, low), in_network_order(left, high)
         if operator == "!=":
             ends = nested(3, attribute(1, low)), nested(4, attribute(1, high))
@@ -173,7 +181,7 @@ class RuleEncoder(Loads):
     def _match_bits(self, left: Expression, right: Expression) -> None:
         """Whether any of the bits is set."""
         self._load(left, 0)
-        wanted = self._constant(right)
+        wanted = self._constant(right, left)
         self._mask(0, wanted, bytes(len(wanted)))
         self._compare(0, "!=", bytes(len(wanted)))
 

@@ -22,7 +22,7 @@ from fairway.kernel.linux.netlink import (
     text,
 )
 from fairway.kernel.linux.nft_userdata import comment_of, commented, set_userdata
-from fairway.ruleset.nft import Element, Expression, Field, Set, Type, Verdict
+from fairway.ruleset.nft import Ct, Element, Expression, Field, Payload, Set, Type, Verdict
 from fairway.ruleset.nft_values import BIG_ENDIAN, SIZES
 
 _TABLE, _NAME, _FLAGS, _KEY_TYPE, _KEY_LENGTH, _DATA_TYPE, _DATA_LENGTH = 1, 2, 3, 4, 5, 6, 7
@@ -87,7 +87,13 @@ def length(fields: Sequence[Type]) -> int:
 
 
 def types(fields: Iterable[Field]) -> list[Type]:
-    return [field.type for field in fields]
+    """The types of fields. Plain numbers of a header are shorter than those of `numgen`, and not told apart here."""
+    found = []
+    for field in fields:
+        if field.type is Type.INTEGER and isinstance(field.of, Payload | Ct):
+            raise Unsayable(f"sets of numbers of {field.of}")
+        found.append(field.type)
+    return found
 
 
 def expressions(fields: Sequence[Field]) -> tuple[Expression, ...]:

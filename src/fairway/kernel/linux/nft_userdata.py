@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from fairway.kernel.linux import nft_numbers as n
 from fairway.ruleset.nft import Ct, Expression, Fib, Meta, Numgen, Payload, Type
-from fairway.ruleset.nft_values import BIG_ENDIAN, type_of
+from fairway.ruleset.nft_values import BIG_ENDIAN
 
 _COMMENT = 0
 _KEY_ORDER, _DATA_ORDER, _KEY_TYPEOF, _DATA_TYPEOF, _DATA_RANGES, _SET_COMMENT = 0, 1, 3, 4, 6, 7
@@ -88,8 +88,7 @@ def _expression(expression: Expression) -> bytes:
     match expression:
         case Payload(protocol, field) if field in n.HEADERS.get(protocol, {}):
             header = n.HEADERS[protocol][field]
-            width = _number(4, 8 * header.length) if type_of(expression) is Type.INTEGER else b""
-            return _kind(_PAYLOAD, _number(0, header.description) + _number(1, header.field) + width)
+            return _kind(_PAYLOAD, _number(0, header.description) + _number(1, header.field))
         case Meta(key) if key in n.META:
             return _kind(_META, _number(0, n.META[key]))
         case Ct(key, direction) if key in n.CT:
