@@ -127,7 +127,7 @@ def comparable(table: Table | None) -> object:
     return found, {name: (chain.hook, chain.rules) for name, chain in table.chains.items()}
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(changes, min_size=1, max_size=2), min_size=5, max_size=20))
 def test_memory_and_kernel_agree(kernel: LinuxNftables, transactions: list[list[Change]]) -> None:
     fake = FakeNftables()
