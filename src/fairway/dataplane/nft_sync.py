@@ -53,6 +53,8 @@ class NftSync:
         """Make the kernel do what is wanted. Both families are tried; then the first error is raised (KernelError,
         Refused), and what could be applied stays applied."""
         self._pending.take(update)
+        if not self._standing:
+            self._generation = self._nftables.generation()
         applied: list[Sequence[nft.Change]] = []
         failures: list[KernelError] = []
         for family in self._families():
@@ -178,11 +180,9 @@ class NftSync:
         table = filled(layout(family, book.settings, book.shape), delta.added)
         for name in affinity.MAPS:
             if name in table.sets:
-                remembered = dict(self._nftables.elements(table_name(family), table.sets[name]))
-                for key, _ in affinity.stale(book, remembered.items()):
-                    del remembered[key]
-                table.sets[name].elements = remembered
-        self._generation = self._nftables.generation()
+                remembered = self._nftables.elements(table_name(family), table.sets[name])
+                gone = dict(affinity.stale(book, remembered))
+                table.sets[name].elements = {key: element for key, element in remembered if key not in gone}
         yield self._transact([*map(nft.DeleteTable, predecessors.tables(family)), *nft.creation(table)])
         if self._netfilter is not None:
             self._sweeper.inherit(predecessors.remove_rules(self._netfilter, family))

@@ -55,9 +55,21 @@ def _claims(nftables: Nftables, table: nft.TableName, kept: nft.Set, family: Fam
             yield Claim(family, Protocol(protocol.upper()), "".join(address), int(port))
 
 
-def remove_tables(nftables: Nftables, family: Family) -> None:
-    """Take the tables of node proxies away; none there is no error. Raises KernelError."""
-    nftables.apply([nft.DeleteTable(table) for table in tables(family)])
+def remove_tables(nftables: Nftables, family: Family) -> list[Claim]:
+    """Take the tables of node proxies away and say what they claimed; none there is no error. Raises KernelError."""
+    standing = _standing(nftables, family)
+    if not standing:
+        return []
+    claims = list(table_claims(nftables, family))
+    nftables.apply([nft.DeleteTable(table) for table in standing])
+    return claims
+
+
+def _standing(nftables: Nftables, family: Family) -> list[nft.TableName]:
+    try:
+        return [table for table in tables(family) if nftables.chains(table) is not None]
+    except KernelError:
+        return []  # a kernel without nf_tables, or without the family, holds none
 
 
 def remove_rules(netfilter: Netfilter, family: Family) -> list[Claim]:

@@ -14,8 +14,9 @@ from fairway.dataplane.base import Pending, Report, Update
 from fairway.dataplane.claims import claimed
 from fairway.dataplane.conntrack import Sweeper
 from fairway.dataplane.iptables import ACCOUNTS
+from fairway.dataplane.predecessors import remove_tables
 from fairway.dataplane.standing import Frame, Standing
-from fairway.kernel.base import Conntrack, KernelError, Netfilter, Refused
+from fairway.kernel.base import Conntrack, KernelError, Netfilter, Nftables, Refused
 from fairway.packet import Family
 from fairway.ruleset.iptables import parse
 
@@ -23,12 +24,14 @@ from fairway.ruleset.iptables import parse
 class RuleSync:
     """The iptables rules of one network namespace: a `Programmer`.
 
-    `unavailable` says why a family is left out; only IPv6 may be.
+    `nftables` is there to take away the tables of a proxy that was here before; None: there are none. `unavailable`
+    says why a family is left out; only IPv6 may be.
     """
 
-    def __init__(self, netfilter: Netfilter, conntrack: Conntrack) -> None:
+    def __init__(self, netfilter: Netfilter, conntrack: Conntrack, nftables: Nftables | None = None) -> None:
         self.unavailable: dict[Family, str] = {}
         self._netfilter = netfilter
+        self._nftables = nftables
         self._sweeper = Sweeper(conntrack)
         self._standing: dict[Family, Standing] = {}
         self._pending = Pending()
@@ -89,6 +92,7 @@ class RuleSync:
         """The texts of one family, each after it was applied."""
         frame = Frame.of(update.settings, family, self._ensure_accounts())
         standing = self._standing.get(family)
+        taking_over = standing is None
         if standing is not None and not self._pending.everything and standing.frame == frame:
             texts = standing.change(self._pending.keys, update.ports)
         else:
@@ -100,6 +104,8 @@ class RuleSync:
         for text in texts:
             self._netfilter.restore(family, text)
             yield text
+        if taking_over and self._nftables is not None:
+            self._sweeper.inherit(remove_tables(self._nftables, family))
         self._standing[family] = standing
 
     def _adopt(self, family: Family) -> Held | None:
