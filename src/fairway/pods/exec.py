@@ -57,7 +57,7 @@ def run_in_pod(
     env: Mapping[str, str] | None = None,
     streams: tuple[int, int, int] = (0, 1, 2),
 ) -> int:
-    """Run `argv` beside a container (the pod's first by default) with its environment, working directory and user,
+    """Run `argv` in a running container (the pod's first by default) with its environment, working directory and user,
     plus `env`; its exit code, 128 + n when signal n ended it. Interrupt and termination are passed on to it when called
     from the main thread. Raises NotFound when the pod does not run, SandboxProblem when the program cannot."""
     name = container or pod.record.containers[0]
