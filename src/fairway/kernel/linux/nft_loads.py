@@ -273,6 +273,7 @@ class Loads:
 
 
 def register_number(register: int) -> int:
+    """What the kernel calls the register that is the `register`th of four bytes."""
     return n.FIRST_REGISTER + register
 
 
@@ -287,6 +288,7 @@ def _room(size: int) -> int:
 
 
 def padded(value: bytes) -> bytes:
+    """A value as it fills its registers."""
     return value + b"\0" * (-len(value) & 3)
 
 
@@ -295,6 +297,7 @@ def _host(kind: int, value: int) -> bytes:
 
 
 def header_of(protocol: str, field_: str) -> n.Header:
+    """Where a field is. Raises Unsayable for one that is not known here."""
     try:
         return n.HEADERS[protocol][field_]
     except KeyError:
@@ -320,11 +323,13 @@ def in_network_order(left: Expression, value: bytes) -> bytes:
 
 
 def is_prefix(literal: Literal) -> bool:
+    """Whether only the first bits of a literal count."""
     if literal.prefix_bits is None:
         return False
     return literal.type is Type.INTERFACE_NAME or literal.prefix_bits < 8 * len(literal.value)
 
 
 def prefix_mask(bits: int, size: int) -> bytes:
+    """`size` bytes of which the first `bits` bits are set."""
     ones = ((1 << bits) - 1) << (8 * size - bits)
     return ones.to_bytes(size, "big")
