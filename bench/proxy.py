@@ -8,7 +8,8 @@ serves prepared lists and writes a change to the watch at once: a change is meas
 connection, made by a process of the node, that arrives at the new endpoint. Floors are measured in the same run: the
 very same transactions, recorded beforehand, given to the kernel in an empty namespace without anything around them.
 
-Prints one line per size; everything is taken away at the end.
+Prints one line per size: the cold start (process start to the last Service answering) with its processor time, one
+change (median) with its processor time, a hundred changes at once, and memory. Everything is taken away at the end.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -267,6 +268,7 @@ def measure(mode: str, count: int) -> None:
         cold = scene.start()
         try:
             time.sleep(1)
+            loading = scene.processor()
             resident, most = scene.memory()
             changes, spent = [], scene.processor()
             for n in range(CHANGES[mode]):
@@ -278,11 +280,40 @@ def measure(mode: str, count: int) -> None:
         finally:
             scene.stop()
     change = statistics.median(changes)
-    print(
-        f"{mode:<9} {count:>6} {cold:8.2f} {floor:7.2f} {cold / floor:6.1f} {change * 1e3:9.1f} {one * 1e3:7.1f}"
-        f" {change / one:6.1f} {spent * 1e3:8.1f} {burst * 1e3:9.1f} {resident:6} {most:6}",
-        flush=True,
+    figures = (cold, floor, cold / floor, loading, change, one, change / one, spent, burst, resident, most)
+    show(
+        mode,
+        str(count),
+        *(f"{figure * column.scale:.{column.digits}f}" for figure, column in zip(figures, COLUMNS, strict=True)),
     )
+
+
+class Column(NamedTuple):
+    """One figure of a line."""
+
+    title: str
+    unit: str
+    scale: float = 1
+    digits: int = 2
+
+
+COLUMNS = (
+    Column("cold", "s"),
+    Column("floor", "s"),
+    Column("ratio", "", digits=1),
+    Column("CPU", "s"),
+    Column("change", "ms", 1e3, 1),
+    Column("floor", "ms", 1e3, 1),
+    Column("ratio", "", digits=1),
+    Column("CPU", "ms", 1e3, 1),
+    Column("burst", "ms", 1e3, 1),
+    Column("RSS", "MB", digits=0),
+    Column("peak", "MB", digits=0),
+)
+
+
+def show(*words: str) -> None:
+    print(f"{words[0]:<9}", *(f"{word:>8}" for word in words[1:]), flush=True)
 
 
 def main() -> None:
@@ -294,11 +325,8 @@ def main() -> None:
     if asked.serve:
         serve(asked.serve)
         return
-    print(
-        f"{'':<9} {'':>6} {'cold':>8} {'floor':>7} {'':>6} {'change':>9} {'floor':>7} {'':>6} {'CPU':>8} {'burst':>9}"
-        f" {'RSS':>6} {'peak':>6}\n{'mode':<9} {'Svcs':>6} {'s':>8} {'s':>7} {'ratio':>6} {'ms':>9} {'ms':>7}"
-        f" {'ratio':>6} {'ms':>8} {'ms':>9} {'MB':>6} {'MB':>6}"
-    )
+    show("mode", "Services", *(column.title for column in COLUMNS))
+    show("", "", *(column.unit for column in COLUMNS))
     for mode in [asked.mode] if asked.mode else ["nftables", "iptables"]:
         for count in asked.services or SIZES:
             measure(mode, count)
