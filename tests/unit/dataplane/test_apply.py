@@ -220,6 +220,7 @@ def specs(name: str) -> list[dict[str, object]]:
         {"type": "LoadBalancer", "status": vip},
         {"type": "LoadBalancer", "status": vip, "loadBalancerSourceRanges": ["10.0.0.0/8"]},
         {"externalIPs": [f"198.51.100.{number}"]},
+        {"type": "NodePort", "ports": ports, "internalTrafficPolicy": "Local"},
     ]
 
 
@@ -229,7 +230,7 @@ states = st.builds(
         options=ProxyOptions(cluster_cidrs=("10.244.0.0/16",), masquerade_all=masquerade_all),
     ),
     st.dictionaries(
-        st.sampled_from(["a", "b", "c", "d2", "e"]), st.tuples(st.integers(0, 4), st.integers(0, 7)), max_size=5
+        st.sampled_from(["a", "b", "c", "d2", "e"]), st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=5
     ),
     st.booleans(),
 )
