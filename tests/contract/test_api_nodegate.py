@@ -147,6 +147,49 @@ def test_an_agent_writes_about_its_own_node_only() -> None:
     told(story, config=GUARDED)
 
 
+NODE_A = "/api/v1/nodes/node-a"
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["node-restriction.kubernetes.io/pci", "node-role.kubernetes.io/control-plane", "kubernetes.io/x", "k8s.io/x"],
+)
+def test_an_agent_does_not_label_its_node_as_somebody_elses_choice(label: str) -> None:
+    async def story(me: Session) -> None:
+        agent = Session(me.api, "agent")
+        labels = {"metadata": {"name": "node-a", "labels": {label: "x"}}}
+        code, _, message = await agent.refused("POST", "/api/v1/nodes", labels)
+        assert code == 403 and f"not allowed to set the following labels: {label}" in message
+        await me.ok("POST", "/api/v1/nodes", labels)
+        for value in ("y", None):
+            patch = {"metadata": {"labels": {label: value}}}
+            for door in ("", "/status"):
+                code, _, message = await agent.refused("PATCH", NODE_A + door, patch, content_type=STRATEGIC)
+                assert code == 403 and f"not allowed to modify labels: {label}" in message
+        own = {"kubernetes.io/hostname": "a", "topology.kubernetes.io/zone": "z", "node.kubernetes.io/x": "y", "x": "y"}
+        await agent.ok("PATCH", NODE_A, {"metadata": {"labels": {**own, label: "x"}}}, content_type=STRATEGIC)
+        there = await agent.ok("GET", NODE_A)
+        del there["metadata"]["labels"][label]
+        assert (await agent.refused("PUT", NODE_A, there))[0] == 403
+
+    told(story, config=GUARDED)
+
+
+def test_an_agent_taints_its_node_at_the_beginning_only() -> None:
+    async def story(me: Session) -> None:
+        agent = Session(me.api, "agent")
+        taints = [{"key": "mine", "effect": "NoSchedule"}]
+        await agent.ok("POST", "/api/v1/nodes", {"metadata": {"name": "node-a"}, "spec": {"taints": taints}})
+        for wanted in ([], [*taints, {"key": "other", "effect": "NoExecute"}]):
+            patch = {"spec": {"taints": wanted}}
+            code, _, message = await agent.refused("PATCH", NODE_A, patch, content_type="application/merge-patch+json")
+            assert code == 403 and message.endswith('node "node-a" is not allowed to modify taints')
+        await agent.ok("PATCH", NODE_A, {"spec": {"taints": taints}}, content_type="application/merge-patch+json")
+        await me.ok("PATCH", NODE_A, {"spec": {"taints": []}}, content_type="application/merge-patch+json")
+
+    told(story, config=GUARDED)
+
+
 def test_an_agent_gets_tokens_for_its_own_pods_only() -> None:
     async def story(me: Session) -> None:
         agent = await furnished(me)

@@ -134,6 +134,7 @@ def test_what_two_services_have_is_told_and_left_to_people() -> None:
                 spec |= {"clusterIP": "10.5.0.1", "clusterIPs": ["10.5.0.1"], "ports": [port]}
             await put(me, f"/registry/core/services/default/{name}", {**first, "metadata": meta, "spec": spec})
         kept = await stored(me, "/allocations/nodeports/")
+        await me.api.stop()  # only the sweeps below look
         for _ in range(2):
             await repairer(me).sweep()
         assert await warnings(me) == {
@@ -162,6 +163,22 @@ def test_an_address_that_says_something_wrong_is_made_anew(wrong: dict[str, Any]
         assert await repairer(me).sweep() == 2
         found = (await stored(me, REGISTRY))[spec["clusterIP"]]
         assert (found["spec"], found["metadata"]["labels"]) == (right["spec"], right["metadata"]["labels"])
+
+    told(story)
+
+
+def test_what_cannot_be_read_keeps_nobody_from_the_rest() -> None:
+    async def story(me: Session) -> None:
+        mine = (await me.ok("POST", SERVICES, service()))["spec"]["clusterIP"]
+        broken = await me.ok("POST", SERVICES, service("broken", type="NodePort"))
+        await me.api.stop()  # only the sweeps below repair
+        await me.ok("DELETE", f"{ADDRESSES}/{mine}")
+        held = await stored(me, "/allocations/")
+        await put(me, "/registry/core/services/default/broken", {**broken, "spec": {"clusterIPs": 7}})
+        await put(me, f"{REGISTRY}10.96.0.77", {"metadata": "none"})
+        assert await repairer(me).sweep() == 1
+        assert mine in await stored(me, REGISTRY)
+        assert await stored(me, "/allocations/") == held, "of what is not understood nothing is freed"
 
     told(story)
 

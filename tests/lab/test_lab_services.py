@@ -165,7 +165,10 @@ def test_trace_tells_the_undelivered_by_its_exit_code(lab: Lab) -> None:
     until(lambda: "default/empty" in lab.inside("node-a", "iptables-save", "-t", "filter"), "the rule that refuses")
     said = json.loads(lab.fairway("trace", "--from", "node-a", "--to", "empty:80", "-o", "json", allow=True))
     assert [outcome["verdict"] for outcome in said["outcomes"]] == ["rejected"]
-    assert "after 0 ms: Couldn't connect" in lab.curl("node-a", f"http://{lab.cluster_ip('empty')}/", allow=True)
+    said = lab.curl("node-a", f"http://{lab.cluster_ip('empty')}/", allow=True)
+    refused = re.search(r"after (\d+) ms: Couldn't connect", said)
+    # Nobody answers a SYN that was dropped; that it was sent again is seen by the second that takes (RFC 6298).
+    assert refused and int(refused[1]) < 1000, said
 
 
 def test_trace_knows_that_a_cluster_ip_ends_at_the_segments_router(lab: Lab) -> None:

@@ -77,7 +77,7 @@ class Applier:
         wanted = codec.copied(_within(target, config.obj))
         made = applied(target.kind, live, wanted, author, self._now(), force=force)
         read = incoming.accept(target, made.obj, request.options.field_validation)
-        self._writer.guard(request, read.obj)
+        self._writer.guard(request, read.obj, live or None)
         return Draft(read.obj, [*config.warnings, *read.warnings], made.entries)
 
 

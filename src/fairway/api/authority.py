@@ -79,12 +79,12 @@ class Authority:
         if not self.allows(user, request):
             raise refusal(user, request)
 
-    def guard(self, user: User, kind: Kind, namespace: str, obj: Object) -> None:
+    def guard(self, user: User, kind: Kind, namespace: str, obj: Object, old: Object | None) -> None:
         """Nobody hands out what he does not have: a role to be written may grant, and a binding bind, only what its
         writer holds, unless he has the verb `escalate` or `bind`. An agent writes about its own node only. Raises
         403."""
         if user.node:
-            nodegate.guard(user, kind, namespace, obj)
+            nodegate.guard(user, kind, namespace, obj, old)
         if kind.group != RBAC or MASTERS in user.groups:
             return
         rules, verb, about = self._grants(kind, namespace, obj)

@@ -6,7 +6,7 @@ all Nodes: it lays the routes to the pods of the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -26,6 +26,17 @@ Object = dict[str, Any]
 
 LEASES = "kube-node-lease"
 MIRROR = "kubernetes.io/config.mirror"
+MACHINE_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
+MACHINE_LABELS = frozenset(
+    [f"{prefix}kubernetes.io/{name}" for prefix in ("", "beta.") for name in ("arch", "os")]
+    + [f"{prefix}.kubernetes.io/instance-type" for prefix in ("beta", "node")]
+    + [
+        f"{prefix}.kubernetes.io/{name}"
+        for prefix in ("failure-domain.beta", "topology")
+        for name in ("region", "zone")
+    ]
+    + ["kubernetes.io/hostname"]
+)
 _SOURCES = {SECRET: ("secretRef", "secretKeyRef"), CONFIG_MAP: ("configMapRef", "configMapKeyRef")}
 
 
@@ -100,10 +111,40 @@ class NodeGate:
         return False
 
 
-def guard(user: User, kind: Kind, namespace: str, obj: Object) -> None:
-    """Hold an object that an agent writes against its node. Raises 403."""
+def guard(user: User, kind: Kind, namespace: str, obj: Object, old: Object | None) -> None:
+    """Hold an object that an agent writes against its node, and against the `old` one if there is one. Raises 403."""
     if kind in (NODE, LEASE):
         _own(user.node, kind, namespace, obj["metadata"].get("name") or "")
+    if kind is NODE:
+        _restrained(user.node, obj, old)
+
+
+def _restrained(node: str, obj: Object, old: Object | None) -> None:
+    """Where pods go is decided by labels and taints that an agent taken over could turn to its advantage: it may set
+    its taints at the beginning only, and of Kubernetes' labels those that describe the machine."""
+    labels, before = (each["metadata"].get("labels") or {} for each in (obj, old or {"metadata": {}}))
+    changed = {name for name in {*labels, *before} if labels.get(name) != before.get(name)}
+    if refused := sorted(filter(_reserved, changed)):
+        what = "modify labels" if old else "set the following labels"
+        raise status.forbidden(NODE, node, f'node "{node}" is not allowed to {what}: {", ".join(refused)}')
+    if old and _taints(obj) != _taints(old):
+        raise status.forbidden(NODE, node, f'node "{node}" is not allowed to modify taints')
+
+
+def _taints(node: Object) -> list[Any]:
+    return (node.get("spec") or {}).get("taints") or []
+
+
+def _reserved(label: str) -> bool:
+    """Whether a label is Kubernetes' own and none of those that agents set."""
+    domain, slash, _ = label.partition("/")
+    if not slash or label in MACHINE_LABELS or _within(domain, MACHINE_DOMAINS):
+        return False
+    return _within(domain, ("kubernetes.io", "k8s.io"))
+
+
+def _within(domain: str, domains: Iterable[str]) -> bool:
+    return any(domain == one or domain.endswith(f".{one}") for one in domains)
 
 
 def references(spec: Mapping[str, Any]) -> Iterator[tuple[Kind, str]]:

@@ -101,12 +101,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is stored, of one moment: Services by namespace and name, the others by what they are for."""
+    """What is stored, of one moment: Services by namespace and name, the others by what they are for. `whole`: no
+    Service is missing that could not be read."""
 
     services: Mapping[tuple[str, str], Service]
     addresses: Mapping[str, Address]
     address_claims: Mapping[str, Claim]
     port_claims: Mapping[int, Claim]
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,10 @@ def lacking(service: Service, scene: Scene, limits: Limits, make: Make) -> Itera
 
 
 def leaked(scene: Scene, now: datetime) -> Iterator[Fix]:
-    """What is held for Services that do not hold it."""
+    """What is held for Services that do not hold it. Nothing, while there are Services nobody can read: it may be
+    theirs."""
+    if not scene.whole:
+        return
     for name, address in scene.addresses.items():
         yield from _leaked_address(name, address, scene, now)
     claims: list[tuple[str | int, Claim]] = [*scene.address_claims.items(), *scene.port_claims.items()]

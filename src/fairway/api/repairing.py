@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -56,7 +56,8 @@ class Repairer:
         scene, limits = await self._scene(), await self._limits()
         fixes: list[Fix] = []
         for at, service in enumerate(scene.services.values()):
-            fixes += repair.lacking(service, scene, limits, self._make)
+            with _going_on(service.holder):
+                fixes += repair.lacking(service, scene, limits, self._make)
             if at % AT_ONCE == 0:
                 await asyncio.sleep(0)
         return await self._mend([*fixes, *repair.leaked(scene, self._chance.now())])
@@ -76,6 +77,8 @@ class Repairer:
                 await self.sweep()
             except StoreError as error:
                 _log.warning("Services were not held against what they hold: %s", error)
+            except Exception:
+                _log.exception("Services were not held against what they hold")
             await asyncio.sleep(period)
 
     async def _follow(self) -> None:
@@ -86,7 +89,8 @@ class Repairer:
                     async for events in batches:
                         for event in events:
                             if event.entry is None and event.previous is not None:
-                                await self._missed(event.previous)
+                                with _going_on(event.key):
+                                    await self._missed(event.previous)
             except StoreError as error:
                 _log.warning("addresses are followed anew: %s", error)
             await asyncio.sleep(RETRY_SECONDS)
@@ -101,18 +105,19 @@ class Repairer:
 
     async def _scene(self) -> Scene:
         page = await self._store.range(prefix_of(SERVICE))
-        services = [repair.service_of(entry) for entry in page.entries]
+        services = await _each(page.entries, repair.service_of)
 
         async def read(prefix: str, make: Callable[[Entry], Found]) -> dict[str, Found]:
             entries = (await self._store.range(prefix, revision=page.revision)).entries
-            return {entry.key.removeprefix(prefix): make(entry) for entry in entries}
+            return {entry.key.removeprefix(prefix): found for entry, found in await _each(entries, make)}
 
         ports = await read(NODE_PORTS, repair.claim_of)
         return Scene(
-            {(one.holder.namespace, one.holder.name): one for one in services},
+            {(one.holder.namespace, one.holder.name): one for _, one in services},
             await read(prefix_of(IP_ADDRESS), repair.address_of),
             await read(ADDRESSES, repair.claim_of),
             {int(port): held for port, held in ports.items()},
+            len(services) == len(page.entries),
         )
 
     async def _scene_of(self, service: Service) -> Scene:
@@ -136,16 +141,21 @@ class Repairer:
     async def _mend(self, fixes: Iterable[Fix]) -> int:
         landed = 0
         for fix in fixes:
-            try:
-                if fix.changes:
-                    await self._store.commit(fix.checks, fix.changes)
-                    landed += 1
-            except Conflict:
-                continue  # somebody was faster, or the Service has changed: the next look will tell
-            if fix.word:
-                _log.warning("%s %s: %s", fix.word.kind, fix.word.regarding.name, fix.word.message)
-                await self._tell(fix.word)
+            with _going_on(fix.word.regarding.name if fix.word else fix.changes):
+                landed += await self._mended(fix)
         return landed
+
+    async def _mended(self, fix: Fix) -> bool:
+        """Whether a fix has landed; it is told of then, as is one that only tells."""
+        try:
+            if fix.changes:
+                await self._store.commit(fix.checks, fix.changes)
+        except Conflict:
+            return False  # somebody was faster, or the Service has changed: the next look will tell
+        if fix.word:
+            _log.warning("%s %s: %s", fix.word.kind, fix.word.regarding.name, fix.word.message)
+            await self._tell(fix.word)
+        return bool(fix.changes)
 
     async def _tell(self, word: Word) -> None:
         """An Event about it; one that is there already is counted."""
@@ -163,6 +173,29 @@ class Repairer:
                     await self._writer.change(
                         Target(EVENT, EVENT.api_version, namespace, event["metadata"]["name"]), again
                     )
+
+
+async def _each(entries: Iterable[Entry], make: Callable[[Entry], Found]) -> list[tuple[Entry, Found]]:
+    """What entries are read as; others may go on meanwhile."""
+    found = []
+    for at, entry in enumerate(entries):
+        with _going_on(entry.key):
+            found.append((entry, make(entry)))
+        if at % AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return found
+
+
+@contextlib.contextmanager
+def _going_on(about: object) -> Iterator[None]:
+    """What fails over one object, however it fails, is told and keeps nobody from the others. That the store does not
+    answer is no fault of an object's."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception:
+        _log.exception("%s: what it holds could not be looked after", about)
 
 
 def event_of(word: Word, now: str) -> Object:

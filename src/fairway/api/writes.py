@@ -65,8 +65,9 @@ class Judge(Protocol):
     def authorize(self, user: User, request: Request) -> None:
         """Whether the user may make the request; raises 403."""
 
-    def guard(self, user: User, kind: Kind, namespace: str, obj: Object) -> None:
-        """Whether the user may write that object of a kind in a namespace; raises 403."""
+    def guard(self, user: User, kind: Kind, namespace: str, obj: Object, old: Object | None) -> None:
+        """Whether the user may write that object of a kind in a namespace, in place of `old` if there is one; raises
+        403."""
 
 
 Make = Callable[[Object], Draft]
@@ -96,7 +97,7 @@ class Writer:
         author = author_of(request)
         read = incoming.read_object(request, body)
         metadata.place(request.target, read.obj)
-        self.guard(request, read.obj)
+        self.guard(request, read.obj, None)
         written = await self.add(request.target, read.obj, dry_run=request.options.dry_run, author=author)
         return self.answer(request, written, read.warnings, 201)
 
@@ -106,15 +107,18 @@ class Writer:
         author, target, dry_run = author_of(request), request.target, request.options.dry_run
         read = incoming.read_object(request, body)
         metadata.place(target, read.obj)
-        self.guard(request, read.obj)
+
+        def make(old: Object) -> Draft:
+            self.guard(request, read.obj, old)
+            return Draft(codec.copied(read.obj), read.warnings)
+
         try:
-            written, warnings = await self.change(
-                target, lambda _: Draft(codec.copied(read.obj), read.warnings), dry_run=dry_run, author=author
-            )
+            written, warnings = await self.change(target, make, dry_run=dry_run, author=author)
         except status.Failure as failure:
             if failure.code != 404 or target.subresource or not target.kind.created_by_update:
                 raise
             self.licence(request)
+            self.guard(request, read.obj, None)
             metadata.expect_nothing(target, read.obj)
             written = await self.add(target, read.obj, dry_run=dry_run, author=author)
             return self.answer(request, written, read.warnings, 201)
@@ -126,7 +130,7 @@ class Writer:
         def make(old: Object) -> Draft:
             read = incoming.apply_patch(request, body, old)
             metadata.place(request.target, read.obj)
-            self.guard(request, read.obj)
+            self.guard(request, read.obj, old)
             return Draft(read.obj, read.warnings)
 
         author = author_of(request)
@@ -141,9 +145,9 @@ class Writer:
         headers = tuple(("warning", f"299 - {_quoted(text)}") for text in warnings)
         return render.encoded(body, request.wanted, request.options, code, headers)
 
-    def guard(self, request: Request, obj: Object) -> None:
-        """Hold what is to be written against what its writer may grant. Raises 403."""
-        self._judge.guard(request.user, request.target.kind, request.target.namespace, obj)
+    def guard(self, request: Request, obj: Object, old: Object | None) -> None:
+        """Hold what is to be written against what its writer may grant, and what is there. Raises 403."""
+        self._judge.guard(request.user, request.target.kind, request.target.namespace, obj, old)
 
     def licence(self, request: Request) -> None:
         """Hold an update or apply that turns out to create against the right to create. Raises 403."""
