@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from fairway.dataplane.base import Update
+from fairway.dataplane.base import Programmer, Update
+from fairway.dataplane.nft_sync import NftSync
 from fairway.dataplane.sync import RuleSync
 from fairway.desired.build import build
 from fairway.desired.decide import decide
@@ -19,6 +20,7 @@ from fairway.desired.options import ProxyOptions
 from fairway.desired.view import ServiceView
 from fairway.kernel.linux.conntrack import LinuxConntrack
 from fairway.kernel.linux.netfilter import Backend, LinuxNetfilter
+from fairway.kernel.linux.nftables import LinuxNftables
 from fairway.packet import Packet, Protocol, Verdict
 from tests.kernel.proxy_scene import NODE_ADDRESS, OUTSIDE, PODS, PORT, REFUSED, SILENT, Scene, scene
 from tests.unit.desired.objects import endpoint, endpoint_slice, service
@@ -40,16 +42,17 @@ def world() -> Iterator[Scene]:
         yield built
 
 
-@pytest.fixture(params=[Backend.NFT, Backend.LEGACY], ids=["nft", "legacy"])
-def rules(world: Scene, request: pytest.FixtureRequest) -> Iterator[RuleSync]:
-    """The node's rules in one backend; the other's are empty."""
-    netfilter = LinuxNetfilter(world.paths["node"], request.param)
-    sync = RuleSync(netfilter, LinuxConntrack(world.paths["node"]))
-    yield sync
-    sync.sync(Update.of(state(world)))  # no Services: what the next test finds does nothing
-    table = "*nat\n-F PREROUTING\n-F OUTPUT\n-F POSTROUTING\nCOMMIT\n*filter\n-F INPUT\n-F FORWARD\n-F OUTPUT\nCOMMIT\n"
-    for family in ("IPv4", "IPv6"):
-        netfilter.restore(family, table)  # type: ignore[arg-type]
+@pytest.fixture(params=["nftables", Backend.NFT, Backend.LEGACY], ids=["nftables", "iptables", "legacy"])
+def rules(world: Scene, request: pytest.FixtureRequest) -> Iterator[Programmer]:
+    """The node's rules in one dialect and backend; there are no others, and afterwards none at all."""
+    node = world.paths["node"]
+    kernel = LinuxNftables(node)
+    made: Programmer = NftSync(kernel, LinuxConntrack(node))
+    if request.param != "nftables":
+        made = RuleSync(LinuxNetfilter(node, request.param), LinuxConntrack(node))
+    yield made
+    made.clean()
+    kernel.close()
 
 
 def web(**over: Any) -> ServiceView:
@@ -72,7 +75,7 @@ def state(
     return build([web(**over)], [piece], world.node(), options)
 
 
-def test_a_pod_reaches_every_endpoint_with_equal_chances_and_is_seen_as_itself(world: Scene, rules: RuleSync) -> None:
+def test_a_pod_reaches_every_endpoint_with_equal_chances_and_is_seen_as_itself(world: Scene, rules: Programmer) -> None:
     rules.sync(Update.of(state(world, *ALL[1:], ELSEWHERE)))
 
     counts = world.spread("pod-5", CLUSTER_IP, 80, 150)
@@ -82,34 +85,34 @@ def test_a_pod_reaches_every_endpoint_with_equal_chances_and_is_seen_as_itself(w
     assert sum((n - 50) ** 2 / 50 for n in counts.values()) < 27.6
 
 
-def test_an_endpoint_that_calls_its_own_service_gets_an_answer(world: Scene, rules: RuleSync) -> None:
+def test_an_endpoint_that_calls_its_own_service_gets_an_answer(world: Scene, rules: Programmer) -> None:
     rules.sync(Update.of(state(world, ALL[0])))
 
     assert world.ask("pod-5", CLUSTER_IP, 80) == "10.244.0.5 10.244.0.1"
 
 
-def test_the_node_itself_uses_services(world: Scene, rules: RuleSync) -> None:
+def test_the_node_itself_uses_services(world: Scene, rules: Programmer) -> None:
     rules.sync(Update.of(state(world, ALL[0])))
 
     assert world.ask("node", CLUSTER_IP, 80) == "10.244.0.5 10.244.0.1"
     assert world.ask("node", NODE_ADDRESS, NODE_PORT) == "10.244.0.5 10.244.0.1"
 
 
-def test_an_outsider_uses_the_node_port_and_is_hidden_by_the_node(world: Scene, rules: RuleSync) -> None:
+def test_an_outsider_uses_the_node_port_and_is_hidden_by_the_node(world: Scene, rules: Programmer) -> None:
     rules.sync(Update.of(state(world, ALL[0])))
 
     assert world.ask("outside", NODE_ADDRESS, NODE_PORT) == "10.244.0.5 10.244.0.1"
     assert world.ask("outside", NODE_ADDRESS, NODE_PORT + 1) == REFUSED
 
 
-def test_policy_local_shows_the_outsider_s_address(world: Scene, rules: RuleSync) -> None:
+def test_policy_local_shows_the_outsider_s_address(world: Scene, rules: Programmer) -> None:
     rules.sync(Update.of(state(world, ALL[0], ELSEWHERE, externalTrafficPolicy="Local")))
 
     assert world.spread("outside", NODE_ADDRESS, NODE_PORT, 10) == {f"10.244.0.5 {OUTSIDE}": 10}
     assert world.spread("outside", VIP, 80, 10) == {f"10.244.0.5 {OUTSIDE}": 10}
 
 
-def test_policy_local_without_an_endpoint_here_is_silent(world: Scene, rules: RuleSync) -> None:
+def test_policy_local_without_an_endpoint_here_is_silent(world: Scene, rules: Programmer) -> None:
     rules.sync(Update.of(state(world, ELSEWHERE, externalTrafficPolicy="Local", internalTrafficPolicy="Local")))
 
     assert world.ask("outside", NODE_ADDRESS, NODE_PORT) == SILENT
@@ -117,14 +120,14 @@ def test_policy_local_without_an_endpoint_here_is_silent(world: Scene, rules: Ru
 
 
 @pytest.mark.parametrize("who", ["pod-5", "node"])
-def test_without_endpoints_everybody_is_refused_at_once(world: Scene, rules: RuleSync, who: str) -> None:
+def test_without_endpoints_everybody_is_refused_at_once(world: Scene, rules: Programmer, who: str) -> None:
     rules.sync(Update.of(state(world, type="NodePort")))
 
     assert world.ask(who, CLUSTER_IP, 80) == REFUSED
     assert world.ask("outside", NODE_ADDRESS, NODE_PORT) == REFUSED
 
 
-def test_source_ranges_guard_the_balancer_s_address_only(world: Scene, rules: RuleSync) -> None:
+def test_source_ranges_guard_the_balancer_s_address_only(world: Scene, rules: Programmer) -> None:
     rules.sync(Update.of(state(world, ALL[0], loadBalancerSourceRanges=["192.0.2.0/24"])))
 
     assert world.ask("outside", VIP, 80) == SILENT
@@ -134,7 +137,7 @@ def test_source_ranges_guard_the_balancer_s_address_only(world: Scene, rules: Ru
     assert world.ask("outside", VIP, 80).startswith("10.244.0.5")
 
 
-def test_affinity_keeps_a_client_at_its_endpoint_until_that_is_gone(world: Scene, rules: RuleSync) -> None:
+def test_affinity_keeps_a_client_at_its_endpoint_until_that_is_gone(world: Scene, rules: Programmer) -> None:
     sticky = {"sessionAffinity": "ClientIP"}
     rules.sync(Update.of(state(world, *ALL, **sticky)))
 
@@ -146,7 +149,7 @@ def test_affinity_keeps_a_client_at_its_endpoint_until_that_is_gone(world: Scene
     assert answer.split()[0] in set(ALL) - {chosen}
 
 
-def test_ipv6(world: Scene, rules: RuleSync) -> None:
+def test_ipv6(world: Scene, rules: Programmer) -> None:
     dual = web(clusterIPs=[CLUSTER_IP, "fd00:10:96::20"])
     six = endpoint_slice("web", endpoint("fd00:10:244::5"), port=PORT, family="IPv6")
     rules.sync(Update.of(build([dual], [six], world.node(), OPTIONS)))
@@ -155,7 +158,7 @@ def test_ipv6(world: Scene, rules: RuleSync) -> None:
     assert world.ask("outside", "fd00:a::11", NODE_PORT) == "fd00:10:244::5 fd00:10:244::1"
 
 
-def test_udp_follows_its_endpoint_within_one_flow(world: Scene, rules: RuleSync) -> None:
+def test_udp_follows_its_endpoint_within_one_flow(world: Scene, rules: Programmer) -> None:
     """The sender's socket never closes, so its flow would hold the old translation for as long as it sends."""
     udp = {"ports": [{"port": 80, "protocol": "UDP"}], "type": "ClusterIP", "status": {}}
     rules.sync(Update.of(state(world, ALL[0], protocol="UDP", **udp)))
@@ -171,14 +174,14 @@ def test_udp_follows_its_endpoint_within_one_flow(world: Scene, rules: RuleSync)
         assert rules.sync(Update.of(state(world, *ALL[1:], protocol="UDP", **udp))).flows_deleted == 0
 
 
-def test_node_ports_on_loopback_where_asked_for(world: Scene, rules: RuleSync) -> None:
+def test_node_ports_on_loopback_where_asked_for(world: Scene, rules: Programmer) -> None:
     guarded = replace(OPTIONS, localhost_nodeports=True)
     rules.sync(Update.of(state(world, ALL[0], options=guarded)))
 
     assert world.ask("node", "127.0.0.1", NODE_PORT) == "10.244.0.5 10.244.0.1"
 
 
-def test_no_connection_fails_while_rules_change(world: Scene, rules: RuleSync) -> None:
+def test_no_connection_fails_while_rules_change(world: Scene, rules: Programmer) -> None:
     """One endpoint stays through all of it; another comes and goes, and so do policies and other Services."""
     rules.sync(Update.of(state(world, ALL[0])))
     stop, failed, made = threading.Event(), [], []
@@ -217,7 +220,7 @@ POLICIES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("endpoints", [(), ALL[:2], (ELSEWHERE,)], ids=["nobody", "here", "elsewhere"])
 @pytest.mark.parametrize("policy", POLICIES, ids=["cluster", "external-local", "internal-local", "ranges"])
 def test_the_kernel_does_what_the_oracle_says(
-    world: Scene, rules: RuleSync, policy: dict[str, Any], endpoints: tuple[Any, ...]
+    world: Scene, rules: Programmer, policy: dict[str, Any], endpoints: tuple[Any, ...]
 ) -> None:
     desired = state(world, *endpoints, **{"externalTrafficPolicy": "Cluster", **policy})
     node = world.node()

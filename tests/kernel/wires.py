@@ -12,7 +12,6 @@ import fcntl
 import os
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -109,12 +108,9 @@ class Wires:
             self._seen[tag] = _Seen()
             self._send(packet, datagram(packet, port, tag))
             sent.append((packet, port, tag))
-        last = time.monotonic()
-        while time.monotonic() - last < QUIET:
-            ready, _, _ = select([*self._readers], [], [], QUIET / 2)
+        while ready := select([*self._readers], [], [], QUIET)[0]:
             for opened in ready:
                 self._drain(opened)
-                last = time.monotonic()
         return [_fate(packet, port, self._seen[tag]) for packet, port, tag in sent]
 
     def _send(self, packet: Packet, data: bytes) -> None:
