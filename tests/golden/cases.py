@@ -76,6 +76,12 @@ def load(name: str) -> Case:
     )
 
 
+def nft_text(name: str) -> str:
+    """What `nft list ruleset` said of the reference's nftables mode."""
+    text: str = json.loads((FOLDER / f"{name}.json").read_text())["expected"]["nftables"]["nft"]
+    return text
+
+
 def _node(raw: dict[str, Any]) -> Node:
     return Node(
         name=raw["name"],
