@@ -94,8 +94,9 @@ class _Reader:
         self.at = found.end()
         return found[0].strip()
 
-    def error(self, reason: str) -> ParseError:
-        return ParseError(reason, self.text.count("\n", 0, self.at) + 1)
+    def error(self, reason: str, at: int | None = None) -> ParseError:
+        """What is wrong at this place, or at an earlier one."""
+        return ParseError(reason, self.text.count("\n", 0, self.at if at is None else at) + 1)
 
 
 def _table(reader: _Reader) -> Table:
@@ -125,7 +126,7 @@ def _declared(reader: _Reader, table: Table) -> None:
         table.flags = frozenset(_listed(reader.line()))
     else:
         reader.at = start
-        head, _, body = reader.line().partition("{")
+        head, _, body = _HANDLE.sub("", reader.line()).partition("{")
         table.others.append(f"{head}{{{textwrap.dedent(body)}")
 
 
@@ -182,19 +183,30 @@ def priority(text: str, family: str) -> int:
 
 def _set(reader: _Reader, table: Table) -> Set:
     kept = Set(reader.name(), ())
-    written = ""
+    written, place = "", 0
     reader.open()
     for line, _ in reader.lines():
         word, _, rest = line.partition(" ")
         if word in ("type", "typeof"):
             _types(kept, rest, word == "typeof", table.family)
         elif word == "elements":
-            written = rest[rest.index("{") + 1 : -1]
+            written, place = _inside(reader, rest), reader.at
         else:
-            _property(kept, word, rest.strip())
+            try:
+                _property(kept, word, rest.strip())
+            except (ValueError, IndexError, NotUnderstood):
+                raise reader.error(f"{line!r} says nothing of a set") from None
     if written:
-        read_elements(kept, written, reader.error)
+        read_elements(kept, written, lambda reason: reader.error(reason, place))
     return kept
+
+
+def _inside(reader: _Reader, text: str) -> str:
+    """What the braces of `= { ... }` hold."""
+    opening = text.find("{")
+    if opening < 0 or not text.endswith("}"):
+        raise reader.error("elements are missing")
+    return text[opening + 1 : -1]
 
 
 def _property(kept: Set, word: str, rest: str) -> None:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from fairway.ruleset.nft import Element, Field, Literal, Set, Type, Verdict
 from fairway.ruleset.nft_parse_expressions import between, network
-from fairway.ruleset.nft_values import SIZES, size, value
+from fairway.ruleset.nft_values import SIZES, number, size, value
 from fairway.ruleset.nft_words import WORD, NotUnderstood, ParseError, milliseconds, unquoted
 
 Interval: TypeAlias = tuple[bytes, bytes]
@@ -114,11 +114,11 @@ def interval(type_: Type, word: str) -> Interval | None:
 
 
 def span(net: Literal) -> Interval:
-    """The first and last address of a network."""
+    """The first and last value of a network."""
     bits = SIZES[net.type] * 8
     ones = (1 << (bits - (net.prefix_bits if net.prefix_bits is not None else bits))) - 1
-    address = int.from_bytes(net.value, "big")
-    return (address & ~ones).to_bytes(bits // 8, "big"), (address | ones).to_bytes(bits // 8, "big")
+    within = number(net.type, net.value)
+    return value(net.type, within & ~ones), value(net.type, within | ones)
 
 
 def _element(words: Sequence[str], keys: _Fields, data: _Fields) -> tuple[bytes, Element]:
@@ -126,6 +126,8 @@ def _element(words: Sequence[str], keys: _Fields, data: _Fields) -> tuple[bytes,
     low, high = (b"", b"") if catch_all else keys.read(words, 0)
     at = 1 if catch_all else 2 * len(keys.types) - 1
     end = high if high != low else b""
+    if at < len(words) and words[at] == ".":
+        raise NotUnderstood("more fields than the set has")
     if at == len(words):
         return low, Element(end=end)
     if words[at] == ":":

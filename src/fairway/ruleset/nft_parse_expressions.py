@@ -33,7 +33,10 @@ from fairway.ruleset.nft_words import NotUnderstood, Words, unquoted
 T = TypeVar("T")
 
 MAX_DEPTH = 32
-"""Parentheses in parentheses; nft itself writes two."""
+"""Expressions in expressions; nft itself writes four."""
+
+MAX_MODULUS = 2**32
+"""Draws are kept in 32 bits."""
 
 METAS = frozenset(
     {"mark", "iif", "oif", "iifname", "oifname", "iiftype", "oiftype", "iifgroup", "oifgroup", "skuid", "skgid"}
@@ -52,6 +55,9 @@ PROTOCOLS = frozenset(
 )
 OPERATORS = ("&", "|", "^", "<<", ">>")
 _WORDS_FOR = {"and": "&", "or": "|", "xor": "^", "lshift": "<<", "rshift": ">>"}
+PREFIXED = frozenset({Type.IPV4, Type.IPV6, Type.MARK})
+"""Types of which nft writes an interval as a value and its leading bits where it can."""
+
 VERDICTS = ("accept", "drop", "continue", "return")
 BOOLEANS = ("exists", "missing")
 
@@ -124,7 +130,15 @@ class Expressions:
         return self.literals(Type.INTEGER if type_ is Type.UNKNOWN else type_)
 
     def _primary(self) -> Expression:
-        word = self.words.next()
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise NotUnderstood("expressions nested too deeply")
+        try:
+            return self._one(self.words.next())
+        finally:
+            self._depth -= 1
+
+    def _one(self, word: str) -> Expression:
         if word == "(":
             return self._parentheses()
         if word in PROTOCOLS:
@@ -136,12 +150,8 @@ class Expressions:
         raise NotUnderstood(word)
 
     def _parentheses(self) -> Expression:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise NotUnderstood("too many parentheses")
         found = self._operations() if self._at_selector() else self._choice()
         self.words.expect(")")
-        self._depth -= 1
         return found
 
     def _choice(self) -> Expression:
@@ -206,7 +216,7 @@ class Expressions:
 
     def _modulus(self) -> int:
         found = self.words.number()
-        if found <= 0:
+        if not 0 < found < MAX_MODULUS:
             raise NotUnderstood(f"mod {found}")
         return found
 
@@ -300,7 +310,7 @@ def _typed(given: Expression, type_: Type) -> Expression:
 
 def constant(type_: Type, word: str) -> Literal | Range:
     """A constant, a network or a range from one word. What cannot be read as the type is kept as text."""
-    if word in BOOLEANS:
+    if word in BOOLEANS or (type_ is Type.INTERFACE and word.isdigit()):
         return literal(Type.UNKNOWN, word)
     if word.startswith('"'):
         return _name(type_, word[1:-1])
@@ -327,9 +337,9 @@ def _name(type_: Type, name: str) -> Literal:
 
 
 def network(type_: Type, word: str) -> Literal | None:
-    """`10.0.0.0/8`."""
+    """`10.0.0.0/8`, `0x00000010/28`."""
     address, _, bits = word.partition("/")
-    if type_ not in (Type.IPV4, Type.IPV6) or not bits.isdigit():
+    if type_ not in PREFIXED or not bits.isdigit():
         return None
     try:
         found = literal(type_, address)

@@ -145,7 +145,7 @@ def elements(kept: Set, given: Iterable[tuple[bytes, Element]]) -> Iterator[str]
     types = tuple(field.type for field in kept.key)
     data_types = () if isinstance(kept.data, str) else tuple(field.type for field in kept.data)
     for key, element in given:
-        words = f"{spelled_key(types, key, element.end)}{_extras(element)}"
+        words = f"{spelled_key(types, key, element.end)}{_extras(element, kept.counter)}"
         if isinstance(element.data, Verdict):
             words += f" : {verdict(element.data)}"
         elif element.data:
@@ -182,9 +182,9 @@ def prefix_bits(low: bytes, high: bytes) -> int | None:
     return len(low) * 8 - free if not first & ones and last & ones == ones else None
 
 
-def _extras(element: Element) -> str:
+def _extras(element: Element, counter: bool) -> str:
     words = ""
-    if element.packets or element.bytes:
+    if counter or element.packets or element.bytes:
         words += f" counter packets {element.packets} bytes {element.bytes}"
     if element.timeout_ms:
         words += f" timeout {time(element.timeout_ms)}"
@@ -226,8 +226,12 @@ def change(change: Change) -> str:
         case AddElements(_, kept, given):
             return f"add element {where} {kept.name} {{ {', '.join(elements(kept, given))} }}"
         case DeleteElements(_, kept, given):
-            bare = ((key, Element(end=element.end)) for key, element in given)
-            return f"delete element {where} {kept.name} {{ {', '.join(elements(kept, bare))} }}"
+            return f"delete element {where} {kept.name} {{ {', '.join(_keys(kept, given))} }}"
+
+
+def _keys(kept: Set, given: Iterable[tuple[bytes, Element]]) -> Iterator[str]:
+    types = tuple(field.type for field in kept.key)
+    return (spelled_key(types, key, element.end) for key, element in given)
 
 
 def _set_body(kept: Set) -> str:

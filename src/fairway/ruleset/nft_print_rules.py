@@ -112,7 +112,7 @@ def _nat(done: Nat, family: str) -> str:
     if spoken:
         parts.append(spoken)
     if done.address is not None or done.port is not None:
-        parts.append(f"to {_address(done.address)}{_port(done.port)}")
+        parts.append(f"to {_address(done.address, done.port)}{_port(done.port)}")
     if done.flags:
         parts.append(",".join(done.flags))
     return " ".join(parts)
@@ -126,12 +126,12 @@ def _family(address: Expression | None) -> str:
     return "ip6" if first.type is Type.IPV6 else "ip"
 
 
-def _address(address: Expression | None) -> str:
+def _address(address: Expression | None, port: Expression | None) -> str:
     if address is None:
         return ""
     text = expression(address)
-    brackets = isinstance(address, Literal) and address.type is Type.IPV6
-    return f"[{text}]" if brackets else text
+    brackets = isinstance(address, Literal | Range) and _family(address) == "ip6" and port is not None
+    return f"[{text.replace('-', ']-[')}]" if brackets else text
 
 
 def _port(port: Expression | None) -> str:

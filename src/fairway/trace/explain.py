@@ -13,9 +13,8 @@ from fractions import Fraction
 from typing import Any
 
 from fairway.packet import Outcome, Packet, Verdict, host_port
-from fairway.ruleset.iptables_match import understand
 from fairway.trace import words
-from fairway.trace.names import subject
+from fairway.trace.names import named
 from fairway.trace.steps import Event, Hook, Path, State, Step, Trace
 from fairway.trace.story import Choice, Idle, Scene, Segment, Share, scenes, segments, share_of
 
@@ -112,7 +111,7 @@ class _Note:
         if first.event is Event.MAY_NOT:
             return f"rule {first.number} of {first.chain} does not apply", ""
         chain = first.detail.partition(";")[0] if first.event in (Event.JUMP, Event.GOTO) else first.event.value
-        about = subject(understand(first.rule).comment)
+        about = named(first)
         endpoint = (about.endpoint if about else "") or choice.endpoint
         return f"-> {chain}", " ".join(part for part in (endpoint, f"({about})" if about else "") if part)
 
@@ -217,7 +216,7 @@ def _path(path: Path, trace: Trace, names: Mapping[str, str]) -> dict[str, Any]:
 
 def _steps(steps: Iterable[Step], trace: Trace, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for step in steps:
-        about = subject(understand(step.rule).comment)
+        about = named(step)
         yield {
             "hook": step.hook.value,
             "table": step.table,

@@ -10,6 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fairway.ruleset.iptables_match import understand
+from fairway.trace.steps import Step
+
 CHAINS: Mapping[str, str] = {
     "KUBE-SERVICES": "every Service address is looked up here",
     "KUBE-EXTERNAL-SERVICES": "refuses node ports and external addresses that nobody serves",
@@ -81,3 +84,8 @@ def subject(comment: str) -> Subject | None:
     return Subject(
         match["namespace"], match["service"], match["port"] or "", role, endpoint["endpoint"] if endpoint else ""
     )
+
+
+def named(step: Step) -> Subject | None:
+    """What the comment of a step's rule is about."""
+    return subject(step.comment or understand(step.rule).comment)

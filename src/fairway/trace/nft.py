@@ -246,6 +246,5 @@ class _Place:
         reading, frame = self.reading, self.reader.frame
         text = reading.runner.text(self.rule, reading.base.table.family)
         chance = way.chance if way.chance != 1 else None
-        return Step(
-            reading.hook, event, way.branch.state, reading.place, frame.chain, frame.index, text, detail, chance
-        )
+        place = (reading.place, frame.chain, frame.index, text)
+        return Step(reading.hook, event, way.branch.state, *place, detail, chance, self.rule.comment)

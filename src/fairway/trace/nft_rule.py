@@ -78,17 +78,30 @@ class Guess:
 Tree: TypeAlias = Effect | Chances | Guess
 
 
+MAX_WAYS = 100_000
+"""Ways that one rule may leave open, all its draws together; the largest Services have some thousand endpoints."""
+
+
 def apply(rule: Rule, state: State, scene: Scene) -> Tree:
     """Everything the rule may do to the packet. Ways that come to the same are one."""
-    return _grow(lambda answers: _Reading(Registers(state, scene, answers)).run(rule), ())
+    try:
+        return _grow(lambda answers: _Reading(Registers(state, scene, answers)).run(rule), (), 1)
+    except _TooMany:
+        return Effect(state, Event.UNKNOWN, f"the rule leaves more than {MAX_WAYS} ways open")
 
 
-def _grow(run: Callable[[Answers], Effect], given: tuple[int, ...]) -> Tree:
+class _TooMany(Exception):
+    pass
+
+
+def _grow(run: Callable[[Answers], Effect], given: tuple[int, ...], open_: int) -> Tree:
+    """Ask until all that comes up is answered; `open_` counts the ways up to here. Raises _TooMany."""
     try:
         return run(Answers(given))
     except Undecided as question:
-        options = range(question.options)
-        ways = [_grow(run, (*given, option)) for option in options]
+        if open_ * question.options > MAX_WAYS:
+            raise _TooMany from None
+        ways = [_grow(run, (*given, option), open_ * question.options) for option in range(question.options)]
         if question.reason:
             no, yes = ways
             return yes if yes == no else Guess(question.reason, yes, no)

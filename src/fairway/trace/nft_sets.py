@@ -19,6 +19,7 @@ from fairway.ruleset.nft import (
     Type,
     Verdict,
 )
+from fairway.ruleset.nft_parse_expressions import PREFIXED
 from fairway.ruleset.nft_values import SIZES, number, split
 
 Numbers: TypeAlias = tuple[int, ...]
@@ -71,7 +72,7 @@ def _ends(part: Expression, type_: Type) -> tuple[int, int]:
     found = _number(part)
     if part.prefix_bits is None:
         return found, found
-    if type_ not in (Type.IPV4, Type.IPV6):
+    if type_ not in PREFIXED:
         raise Unknowable("devices by the beginning of their names")
     ones = (1 << (SIZES[type_] * 8 - part.prefix_bits)) - 1
     return found & ~ones, found | ones

@@ -148,7 +148,8 @@ class State:
 class Step:
     """One thing that happened. `number` counts rules of `chain` from 1 (0: no rule), `rule` is the rule's text,
     `packet` the state after the step, `detail` a word or two more (a device, a mark, a reason). `probability` is the
-    chance of this rule to apply once the packet is there, None when nothing is left to chance."""
+    chance of this rule to apply once the packet is there, None when nothing is left to chance. `comment` is that of
+    an nftables rule; an iptables rule's is in its text."""
 
     hook: Hook
     event: Event
@@ -159,6 +160,7 @@ class Step:
     rule: str = ""
     detail: str = ""
     probability: Fraction | None = None
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)

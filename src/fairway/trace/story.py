@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from fairway.ruleset.iptables_match import understand
-from fairway.trace.names import chain_kind, subject
+from fairway.trace.names import chain_kind, named
 from fairway.trace.steps import Event, Hook, Path, State, Step
 
 
@@ -171,7 +170,7 @@ def _fold(steps: Iterable[Step]) -> tuple[Step | Idle, ...]:
     for step in steps:
         if step.event is Event.END:
             _fold_chain(kept, step)
-        elif step.event is not Event.POLICY or step.detail != "ACCEPT":
+        elif step.event is not Event.POLICY or step.detail.upper() != "ACCEPT":
             kept.append(step)
     return tuple(kept)
 
@@ -187,7 +186,7 @@ def _fold_chain(kept: list[Step | Idle], end: Step) -> None:
     if isinstance(jump, Step) and jump.event is Event.UNMARKED and jump.chain == end.chain:
         kept.append(end)
     elif isinstance(jump, Step) and jump.event is Event.JUMP and jump.detail == end.chain:
-        if subject(understand(jump.rule).comment) is None:
+        if named(jump) is None:
             kept.pop()
             _add_idle(kept, Idle(end.table, (end.chain, *(inner.chains if inner else ()))))
             return

@@ -9,7 +9,7 @@ from fairway.node import Node
 from fairway.packet import Outcome, Packet, Verdict, host_port
 from fairway.ruleset.iptables_match import understand
 from fairway.ruleset.iptables_terms import AddressIn, AddrType, Device, Mark, Match, Random, Side
-from fairway.trace.names import chain_kind, chain_purpose, subject
+from fairway.trace.names import chain_kind, chain_purpose, named
 from fairway.trace.routing import LOOPBACK
 from fairway.trace.steps import Egress, Event, Hook, Path, State, Step
 
@@ -83,7 +83,7 @@ def step(done: Step, node: Node, names: Names) -> str:
 
 
 def _about(done: Step) -> str:
-    found = subject(understand(done.rule).comment) if done.rule else None
+    found = named(done) if done.rule else None
     if found is None or done.event not in (Event.JUMP, Event.GOTO, Event.REJECT, Event.DROP):
         return ""
     if chain_kind(done.chain) in ("SVC", "SVL", "XLB", "SEP", "EXT"):
