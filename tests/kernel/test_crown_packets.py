@@ -22,6 +22,7 @@ from fairway.kernel.linux.netfilter import Backend, LinuxNetfilter
 from fairway.kernel.linux.nftables import LinuxNftables
 from fairway.node import Node
 from fairway.packet import Family, Packet
+from fairway.ruleset import nft
 from tests.golden import cases, nodes
 from tests.golden.generated import Cluster, clusters
 from tests.golden.test_crown import guarding, packets
@@ -91,4 +92,8 @@ def test_changes_from_cluster_to_cluster_leave_nothing_behind(
     sent = random.Random(seed).sample(everything, min(300, len(everything)))
 
     assert wrong(world, dialect, cluster.node, desired, sent) == []
+    if isinstance(dialect, NftSync):
+        stranger = LinuxNftables(world.path)
+        stranger.apply([nft.DeleteTable(nft.TableName("ip", "stranger"))])  # or nothing would be read
+        stranger.close()
     assert dialect.unchanged()

@@ -36,6 +36,7 @@ Entry: TypeAlias = tuple[str, bytes, Element]
 NODE_PORT_BYTES = 8
 """A node port's key: protocol and port. Every other place is longer."""
 
+_CACHED = 4096  # what one Service asks for several times over; not the addresses of a whole cluster
 _PROTOCOLS = {protocol: bytes([protocol.number, 0, 0, 0]) for protocol in Protocol}
 
 
@@ -176,7 +177,11 @@ def claimants_of(ports: Iterable[ServicePort]) -> dict[bytes, list[ServicePort]]
 
 def place_elements(place: bytes, claimants: Sequence[ServicePort], settings: Settings) -> Iterator[Entry]:
     """All elements of one place, from those who claim it, in order."""
-    asked = [(places(port)[place], port) for port in claimants]
+    return elements_at(place, [(places(port)[place], port) for port in claimants], settings)
+
+
+def elements_at(place: bytes, asked: Sequence[tuple[Role, ServicePort]], settings: Settings) -> Iterator[Entry]:
+    """The same, where it is known what the place is to each of them."""
     kind = _NODE_PORT if len(place) == NODE_PORT_BYTES else _PLACE
     serving = _merge(asked, settings)
     if serving is not None:
@@ -294,7 +299,7 @@ def _ranges(place: bytes, port: ServicePort, settings: Settings) -> Iterator[tup
 # Bytes.
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_CACHED)
 def pack_address(text: str) -> bytes:
     """An address's bytes."""
     return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
@@ -305,12 +310,12 @@ def pack_endpoint(address: str, port: int) -> bytes:
     return pack_address(address) + _port(port)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_CACHED)
 def _endpoint(address: str, port: int) -> Element:
     return Element(pack_endpoint(address, port))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_CACHED)
 def _port(number: int) -> bytes:
     return number.to_bytes(2, "big") + b"\0\0"
 

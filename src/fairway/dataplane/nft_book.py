@@ -6,11 +6,11 @@ are both rendered, and what differs goes to the kernel.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fairway.dataplane.nft import Elements, place_elements, places, shape_of, shared_elements
+from fairway.dataplane.nft import Elements, elements_at, place_elements, places, shape_of, shared_elements
 from fairway.dataplane.nft_layout import Shape
 from fairway.desired.model import PortKey, ServicePort, Settings
 from fairway.packet import Family
@@ -43,7 +43,7 @@ class Book:
         self._ports: dict[PortKey, ServicePort] = {}
         self._claimants: dict[bytes, PortKey] = {}
         self._disputed: dict[bytes, list[PortKey]] = {}  # places of several claimants, who stand here in order
-        self._shared: Counter[tuple[str, bytes]] = Counter()
+        self._shared: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
         self._used: Counter[str] = Counter()  # elements in each set on demand
 
     @property
@@ -74,13 +74,35 @@ class Book:
         self._count(delta)
         return delta
 
+    def load(self, ports: Mapping[PortKey, ServicePort]) -> Elements:
+        """Take all ports at once, into an empty book, and say every element: `change` without a before."""
+        found: Elements = {}
+        self._ports = dict(ports)
+        for key, port in self._ports.items():
+            roles = places(port)
+            for place in roles:
+                self._claim(place, key)
+            for name, kept in shared_elements(port, self.settings).items():
+                self._shared[name].update(kept.keys())
+        for port in self._ports.values():
+            for place, role in places(port).items():
+                if place not in self._disputed:
+                    for name, at, element in elements_at(place, ((role, port),), self.settings):
+                        found.setdefault(name, {})[at] = element
+        for (name, at), element in self._entries(self._disputed):
+            found.setdefault(name, {})[at] = element
+        for name, counts in self._shared.items():
+            found[name] = dict.fromkeys(counts, PRESENT)
+        self._count(Delta(added=found))
+        return found
+
     def content(self) -> Elements:
         """Every element that stands, but what packets put into the maps of affinity."""
         found: Elements = {}
         for (name, key), element in self._entries({**self._claimants, **self._disputed}):
             found.setdefault(name, {})[key] = element
-        for name, key in self._shared:
-            found.setdefault(name, {})[key] = PRESENT
+        for name, counts in self._shared.items():
+            found[name] = dict.fromkeys(counts, PRESENT)
         return found
 
     def _put(self, key: PortKey, port: ServicePort | None) -> None:
@@ -129,16 +151,17 @@ class Book:
 
     def _share(self, changes: Mapping[tuple[str, bytes], int], delta: Delta) -> None:
         """An element stands as long as somebody asks for it."""
-        for where, change in changes.items():
-            name, key = where
-            before = self._shared[where]
-            self._shared[where] = before + change
-            if not before and change:
+        for (name, key), change in changes.items():
+            counts = self._shared[name]
+            before, after = counts[key], counts[key] + change
+            if after:
+                counts[key] = after
+            else:
+                del counts[key]
+            if after and not before:
                 delta.added.setdefault(name, {})[key] = PRESENT
-            elif before and not before + change:
+            elif before and not after:
                 delta.removed.setdefault(name, {})[key] = PRESENT
-            if not before + change:
-                del self._shared[where]
 
     def _count(self, delta: Delta) -> None:
         """Which sets are in use, and which stand."""

@@ -47,14 +47,15 @@ class NftSync:
         self._sweeper = Sweeper(conntrack)
         self._standing: dict[Family, _Standing] = {}
         self._pending = Pending()
-        self._generation = 0
+        self._generation = 0  # the kernel's count if nobody but us has changed anything since all was known to be right
+        self._seen = 0  # the same since it was last looked at
 
     def sync(self, update: Update) -> Report:
         """Make the kernel do what is wanted. Both families are tried; then the first error is raised (KernelError,
         Refused), and what could be applied stays applied."""
         self._pending.take(update)
         if not self._standing:
-            self._generation = self._nftables.generation()
+            self._generation = self._seen = self._nftables.generation()
         applied: list[Sequence[nft.Change]] = []
         failures: list[KernelError] = []
         for family in self._families():
@@ -75,20 +76,26 @@ class NftSync:
         """Whether our tables seem untouched: nobody has changed anything, or at least their chains have all their
         rules. Cheap, whatever the number of Services. Raises KernelError."""
         generation = self._nftables.generation()
-        if generation == self._generation:
+        if generation in (self._generation, self._seen):
             return True
         for family, standing in self._standing.items():
             wanted = {name: len(chain.rules) for name, chain in standing.form.chains.items()}
             if self._nftables.chains(table_name(family)) != wanted:
                 return False
-        self._generation = generation
+        self._seen = generation
         return True
 
     def unchanged(self) -> bool:
-        """Whether the kernel holds exactly what was applied. Reads all of it. Raises KernelError."""
-        return all(
-            _same(self._nftables.read(table_name(family)), standing) for family, standing in self._standing.items()
-        )
+        """Whether the kernel holds exactly what was applied. Reads all of it, if anybody has changed anything. Raises
+        KernelError."""
+        generation = self._nftables.generation()
+        if generation == self._generation:
+            return True
+        for family, standing in self._standing.items():
+            if not _same(self._nftables.read(table_name(family)), standing):
+                return False
+        self._generation = self._seen = generation
+        return True
 
     def forget(self) -> None:
         """Lay everything anew at the next sync."""
@@ -176,8 +183,8 @@ class NftSync:
         laid in iptables."""
         family = book.family
         self._sweeper.inherit(predecessors.table_claims(self._nftables, family))
-        delta = book.change({key: port for key, port in ports.items() if key[2] is family})
-        table = filled(layout(family, book.settings, book.shape), delta.added)
+        elements = book.load({key: port for key, port in ports.items() if key[2] is family})
+        table = filled(layout(family, book.settings, book.shape), elements)
         for name in affinity.MAPS:
             if name in table.sets:
                 remembered = self._nftables.elements(table_name(family), table.sets[name])
@@ -191,6 +198,7 @@ class NftSync:
     def _transact(self, changes: Sequence[nft.Change]) -> Sequence[nft.Change]:
         self._nftables.apply(changes)
         self._generation += 1
+        self._seen += 1
         return changes
 
 

@@ -71,6 +71,9 @@ def test_changes_lead_to_what_a_fresh_rendering_says(history: list[list[tuple[in
         fresh = render(Desired(tuple(sorted(wanted.values(), key=lambda p: p.key)), (), SETTINGS), Family.IPV4)
         assert held == {name: made.elements for name, made in fresh.sets.items() if made.elements}
         assert held == {name: kept for name, kept in book.content().items() if kept}
+        loaded = Book(Family.IPV4, SETTINGS)
+        assert held == {name: kept for name, kept in loaded.load(wanted).items() if kept}
+        assert loaded.shape <= book.shape
         assert {name for name in fresh.sets if name in book.shape} >= {name for name in held if name in book.shape}
 
 

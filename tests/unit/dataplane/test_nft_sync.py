@@ -132,7 +132,7 @@ def test_flushed_rules_are_noticed_and_others_tables_are_not_ours(kernel: FakeNf
     stranger = FakeNftables(kernel, "stranger")
 
     stranger.apply([nft.AddTable(nft.TableName("inet", "firewall"))])
-    assert sync.intact()
+    assert sync.intact() and sync.unchanged()
     stranger.apply([nft.FlushChain(OURS, "services")])
     assert not sync.intact()
     sync.forget()
