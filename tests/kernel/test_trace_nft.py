@@ -50,6 +50,7 @@ SETS = """
         elements = { 10.96.0.1 . udp . 80 : 10.8.0.2 . 53, 10.9.0.1 . udp . 53 : 10.9.7.1 . 80 }; }
     map draws { typeof ip daddr . numgen random mod 2 : ip daddr . th dport;
         elements = { 10.96.0.1 . 0 : 10.8.0.2 . 53, 10.96.0.1 . 1 : 10.9.7.1 . 80, 10.8.0.1 . 1 : 10.8.0.2 . 80 }; }
+    set seen { type ipv4_addr . inet_service; flags dynamic,timeout; size 128; timeout 1h; }
     map clients { type ipv4_addr : ipv4_addr . inet_service; flags dynamic,timeout; size 128; timeout 1h; }
 """
 CONDITIONS = (
@@ -65,6 +66,7 @@ CONDITIONS = (
     *("ct original ip daddr 10.96.0.1", "meta l4proto udp ct original proto-dst { 53, 54 }"),
     "meta l4proto udp ct original ip daddr . meta l4proto . ct original proto-dst @places",
     *("ip saddr { 10.9.0.2, 10.8.0.0/24 }", "meta mark > 0x00000001", "meta mark != { 0x00000004, 0x00000005 }"),
+    *("update @seen { ip saddr . th dport }", "add @seen { ip daddr . th dport }"),
     *("ip saddr @clients", "icmp type echo-request", "ip protocol udp", "numgen random mod 2 1"),
 )
 MARKS = (

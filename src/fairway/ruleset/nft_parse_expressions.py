@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -308,6 +309,7 @@ def _typed(given: Expression, type_: Type) -> Expression:
     return given
 
 
+@functools.lru_cache(maxsize=65536)
 def constant(type_: Type, word: str) -> Literal | Range:
     """A constant, a network or a range from one word. What cannot be read as the type is kept as text."""
     if word in BOOLEANS or (type_ is Type.INTERFACE and word.isdigit()):

@@ -56,8 +56,10 @@ class Words:
 
     def peek(self, ahead: int = 0) -> str:
         """A word to come, "" behind the last."""
-        place = self.at + ahead
-        return self.words[place] if place < len(self.words) else ""
+        try:
+            return self.words[self.at + ahead]
+        except IndexError:
+            return ""
 
     def next(self) -> str:
         """The next word. Raises NotUnderstood behind the last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -157,11 +158,20 @@ class _Reading:
                 return self._nat(statement)
             case Reject(with_):
                 return Effect(self.state, Event.REJECT, with_ or self._default_answer())
-            case Counter() | SetUpdate():
+            case SetUpdate(_, _, key, _, data):
+                self._update(key, data)
+            case Counter():
                 pass
             case Other():
                 return self._other(statement)
         return None
+
+    def _update(self, *expressions: Expression | None) -> None:
+        """A set that the packet is written into; the rule ends where the packet lacks what would be written."""
+        for expression in expressions:
+            if expression is not None:
+                with contextlib.suppress(Unknowable):
+                    self.registers.key(expression)
 
     def _default_answer(self) -> str:
         return "icmpv6 port-unreachable" if self.state.family is Family.IPV6 else "icmp port-unreachable"

@@ -133,6 +133,8 @@ def test_a_hash_shares_evenly_and_is_no_chance() -> None:
         ("th dport vmap { 1-79 : drop, * : accept }", PASSES),
         ("reject", REJECTED),
         ('counter log prefix "x" meta nftrace set 1 drop', DROPPED),
+        ("update @seen { ip saddr } drop", DROPPED),
+        ("update @seen { udp dport } drop", PASSES),
         ("queue", UNKNOWN),
         ("ip daddr set 10.0.0.9", UNKNOWN),
     ],
