@@ -118,6 +118,26 @@ def test_a_client_goes_elsewhere_when_its_endpoint_is_gone(world: Wires, dialect
     assert {c: e for c, e in before.items() if e in left}.items() <= after.items()
 
 
+def test_clients_are_remembered_by_the_kernel_over_a_restart_of_the_proxy(world: Wires, mode: str) -> None:
+    def started() -> tuple[Programmer, LinuxNftables]:
+        kernel, conntrack = LinuxNftables(world.path), LinuxConntrack(world.path)
+        rules = RuleSync(LinuxNetfilter(world.path, Backend.NFT), conntrack)
+        return (rules if mode == "iptables" else NftSync(kernel, conntrack)), kernel
+
+    clients = [f"10.244.1.{n}" for n in range(100, 120)]
+    for run in range(2):
+        dialect, kernel = started()
+        dialect.sync(Update.of(state(40, affinity=600)))
+        reached = {client: connect(world, 1, client)[0] for client in clients}
+        if run == 0:
+            before = reached
+        else:
+            dialect.clean()
+        kernel.close()
+
+    assert reached == before
+
+
 def test_no_connection_is_lost_while_a_service_grows_and_shrinks(world: Wires, dialect: Programmer, mode: str) -> None:
     """In nftables mode each change moves the Service from one map to another."""
     dialect.sync(Update.of(state(1)))

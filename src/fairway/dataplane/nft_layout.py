@@ -7,7 +7,8 @@ the packet draws one. There is one such map, and one rule, for each number of en
 
 What elements ask for and a table need not have always (those maps, affinity) is made when it is first wanted: the
 `Shape` names it. Rules are those of Linux 5.6 and nft 1.0.6 (`numgen` inside a concatenated key, data of maps with a
-timeout); what they do is said by `desired.decide`.
+timeout); what they do is said by `desired.decide`. As text, one rule is too much for the program nft 1.0.6: the one
+that remembers IPv6 clients, whose key takes more than one of its registers. The kernel takes it.
 """
 
 from __future__ import annotations
