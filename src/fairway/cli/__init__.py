@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fairway import __version__
-from fairway.cli import explain, lab, proxy, serve
+from fairway.cli import explain, lab, names, proxy, serve
 from fairway.cli.base import Cli
 
 
@@ -28,5 +28,6 @@ for _command in (
     serve.api,
 ):
     main.add_command(_command)
+serve.dns.add_command(names.explain)
 
 __all__ = ["main"]

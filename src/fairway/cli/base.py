@@ -15,6 +15,7 @@ OUTPUT_OPTION = click.option(
     "--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the answer."
 )
 EXIT_NOT_DELIVERED = 3
+EXIT_NOT_FOUND = 3
 
 
 class Cli(click.Group):

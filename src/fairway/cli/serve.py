@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--kubeconfig", default="", metavar="FILE", help="Default: in a pod its service account; else as kubectl."
 )
@@ -13,8 +13,13 @@ import click
 @click.option("--listen", "addresses", multiple=True, default=["0.0.0.0:53"], show_default=True, metavar="ADDRESS:PORT")
 @click.option("--reverse", multiple=True, metavar="CIDR", help="Ranges whose reverse names are ours (Services, pods).")
 @click.option("--ttl", default=5, show_default=True, help="Seconds that answers may be kept.")
-def dns(kubeconfig: str, domain: str, addresses: tuple[str, ...], reverse: tuple[str, ...], ttl: int) -> None:
-    """Serve cluster DNS for the Services of an API server."""
+@click.pass_context
+def dns(
+    context: click.Context, kubeconfig: str, domain: str, addresses: tuple[str, ...], reverse: tuple[str, ...], ttl: int
+) -> None:
+    """Serve cluster DNS for the Services of an API server; with a command, look at names instead."""
+    if context.invoked_subcommand is not None:
+        return
     from fairway.assemble import naming
 
     naming.dns(kubeconfig, domain=domain, addresses=addresses, reverse=reverse, ttl=ttl)
