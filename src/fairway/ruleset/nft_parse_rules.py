@@ -30,7 +30,7 @@ from fairway.ruleset.nft import (
 )
 from fairway.ruleset.nft_names import BIT_NAMES
 from fairway.ruleset.nft_parse_expressions import BARE, PROTOCOLS, VERDICTS, Expressions, Surroundings, constant
-from fairway.ruleset.nft_values import type_of, types_of
+from fairway.ruleset.nft_values import literal, type_of, types_of
 from fairway.ruleset.nft_words import NotUnderstood, Words, milliseconds, unquoted
 
 COMPARISONS = ("==", "!=", "<", ">", "<=", ">=")
@@ -106,12 +106,22 @@ class _Rule:
             self.words.next()
             return self._assignment(left)
         left = self._mapped(left)
+        if self.words.take("!"):
+            return self._no_flags(left)
         operator = self.words.next() if self.words.peek() in COMPARISONS else ""
         right = self.expressions.constant(types_of(left))
         if self.words.take("/"):
             mask = self.expressions.literals(type_of(left))
             return Match(Bits(left, "&", mask), right, operator or "==")
         return Match(left, right, operator or _implied(left, right))
+
+    def _no_flags(self, left: Expression) -> Statement:
+        """`tcp flags ! fin,rst`: none of them is set."""
+        type_ = type_of(left)
+        mask = self.expressions.literals(type_)
+        if type_ not in BIT_NAMES:
+            raise NotUnderstood("`!` of what are no flags")
+        return Match(Bits(left, "&", mask), literal(type_, 0))
 
     def _mapped(self, key: Expression) -> Expression:
         if self.words.peek() != "map":

@@ -93,12 +93,20 @@ def verdict(given: Verdict) -> str:
 
 def _match(done: Match) -> str:
     left, right, operator = done.left, expression(done.right), done.operator
+    if isinstance(left, Bits) and operator == "==" and _no_flags(left.right, done.right):
+        return f"{expression(left.left)} ! {expression(left.right)}"
     if isinstance(left, Bits) and left.left == Payload("tcp", "flags") and isinstance(left.right, Literal):
         negation = "" if operator == "==" else f"{operator} "
         return f"tcp flags {negation}{right} / {expression(left.right)}"
     if operator == "any" or (operator == "==" and not _spells_equality(done)):
         return f"{expression(left)} {right}"
     return f"{expression(left)} {operator} {right}"
+
+
+def _no_flags(mask: Expression, right: Expression) -> bool:
+    """Whether it is asked that none of some flags is set."""
+    flags = isinstance(mask, Literal) and mask.type in BIT_NAMES
+    return flags and isinstance(right, Literal) and not any(right.value)
 
 
 def _spells_equality(done: Match) -> bool:
@@ -180,7 +188,10 @@ def expression(given: Expression) -> str:
 def _operand(given: Expression) -> str:
     """The right side of a bit operation. Operations go from left to right, but `<<` binds closer than `&`, so what
     is itself composed stands in parentheses."""
-    return f"({expression(given)})" if isinstance(given, Bits) else expression(given)
+    text = expression(given)
+    if isinstance(given, Literal) and given.type in BIT_NAMES and "," in text:
+        return f"({text.replace(',', ' | ')})"
+    return f"({text})" if isinstance(given, Bits) else text
 
 
 def _offset(offset: int) -> str:

@@ -118,6 +118,8 @@ def test_a_hash_shares_evenly_and_is_no_chance() -> None:
         ("ip6 daddr ::1 drop", PASSES),
         ("tcp flags syn / fin,syn,rst,ack drop", DROPPED),
         ("tcp flags ack drop", PASSES),
+        ("tcp flags ! syn drop", PASSES),
+        ("ct state & (established | new) != 0x0 drop", DROPPED),
         ("meta l4proto { tcp, udp } drop", DROPPED),
         ('iifname "eth*" oifname "eth0" drop', DROPPED),
         ('iifname { "eth1", "lo" } drop', PASSES),
