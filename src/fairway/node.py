@@ -39,7 +39,8 @@ class Node:
     """All that the data plane and the tracer may know of a node.
 
     `interfaces` excludes `lo`; 127.0.0.0/8 and ::1 are local on every node. `routes` is the main table, with the
-    connected networks in it.
+    connected networks in it. `primary` are the addresses by which the cluster knows the node, one per family at most;
+    a family without one is known by its first address.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Node:
     routes: tuple[Route, ...] = ()
     pod_cidrs: tuple[Network, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    primary: tuple[Address, ...] = ()
 
     @property
     def zone(self) -> str:

@@ -6,26 +6,23 @@ import asyncio
 import socket
 import ssl
 import sys
+from dataclasses import replace
 
 from fairway.api.http import serve
 from fairway.api.nodes import HttpNodeClient
 from fairway.api.server import Api, ApiConfig
-from fairway.assemble import routes, stores
-from fairway.assemble.life import loading, run
+from fairway.assemble import proxying, routes, stores
+from fairway.assemble.life import run
+from fairway.assemble.proxyconfig import Conntrack, KubeProxyConfiguration
 from fairway.client.http import HttpClient
 from fairway.client.kubeconfig import connect, load
 from fairway.control import manager
-from fairway.dataplane.proxy import Pace, Proxy
-from fairway.dataplane.sync import RuleSync
-from fairway.desired.options import ProxyOptions
-from fairway.kernel.linux.conntrack import LinuxConntrack
 from fairway.kernel.linux.links import LinuxLinks
 from fairway.kernel.linux.netfilter import LinuxNetfilter
 from fairway.lab import credentials, relay, system
 from fairway.lab.build import API_PORT
 from fairway.lab.state import StateDir
 from fairway.lab.topology import Topology
-from fairway.node import Node
 from fairway.pods.agent import Agent
 from fairway.pods.config import AgentConfig
 from fairway.pods.images import ImageTable
@@ -132,22 +129,20 @@ def agent(state: StateDir, topology: Topology, node: str) -> None:
 
 
 def proxy(state: StateDir, topology: Topology, node: str) -> None:
-    """The node proxy of one node in iptables mode, inside the node's network namespace."""
+    """The node proxy of one node, inside the node's network namespace: that of `fairway proxy`, which leaves the
+    limits of connection tracking as they are and programs no external address."""
 
     async def main(stop: asyncio.Event) -> None:
-        options = ProxyOptions(cluster_cidrs=(topology.pod_range,), allow_external_cidrs=())
+        config = KubeProxyConfiguration(
+            mode=topology.proxy_mode,
+            cluster_cidr=topology.pod_range,
+            hostname_override=node,
+            conntrack=Conntrack(max_per_core=0, tcp_established_timeout=None, tcp_close_wait_timeout=None),
+        )
+        plan = proxying.plan(config, allow_external_cidrs="")
+        pace = replace(plan.pace, check=LOOK_SECONDS, verify=VERIFY_SECONDS)
         client = _client(state, f"proxy-{node}")
-
-        def observe() -> Node:
-            links = LinuxLinks()
-            return Node(node, tuple(links.interfaces()), tuple(links.routes()))
-
-        pace = Pace(check=LOOK_SECONDS, verify=VERIFY_SECONDS)
-        rules = RuleSync(LinuxNetfilter(), LinuxConntrack())
-        node_proxy = Proxy(client, rules, observe, options, pace=pace)
-        load = asyncio.create_task(loading(node_proxy.ready))
-        await node_proxy.run(stop)
-        load.cancel()
+        await proxying.serve(client, replace(plan, pace=pace), stop)
         await client.close()
 
     run(main)

@@ -160,8 +160,18 @@ SETTINGS: tuple[Setting, ...] = (
         bool,
         "Serve node ports on 127.0.0.1 by rules, with route_localnet=1. Without it a listener serves them.",
     ),
-    Setting("iptables-sync-period", "iptables.sync_period", str, "How often all rules are compared."),
-    Setting("iptables-min-sync-period", "iptables.min_sync_period", str, "How long changes are gathered."),
+    Setting(
+        "iptables-sync-period",
+        "iptables.sync_period",
+        str,
+        "How often the rules are looked after, in both modes.",
+    ),
+    Setting(
+        "iptables-min-sync-period",
+        "iptables.min_sync_period",
+        str,
+        "How long changes are gathered after one that went at once, in both modes. The default, 1s, stands for 20ms.",
+    ),
     Setting(
         "detect-local-mode",
         "detect_local_mode",

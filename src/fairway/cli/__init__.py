@@ -23,6 +23,7 @@ for _command in (
     lab.start_node,
     lab.exec_,
     explain.trace,
+    proxy.proxy,
     proxy.render,
     serve.dns,
     serve.api,

@@ -22,8 +22,15 @@ from fairway.cli.base import LAB_OPTION, OUTPUT_OPTION, fail, need_root
     metavar="STORE",
     help="Where the cluster is kept: sqlite (gone with the lab), or etcd://HOST:PORT[,HOST:PORT...] (found again).",
 )
+@click.option(
+    "--proxy-mode",
+    type=click.Choice(["iptables", "nftables"]),
+    default="iptables",
+    show_default=True,
+    help="In which of the kernel's languages the node proxies program Services.",
+)
 @LAB_OPTION
-def up(lab: str, nodes: int, api_port: int, store: str) -> None:
+def up(lab: str, nodes: int, api_port: int, store: str, proxy_mode: str) -> None:
     """Bring up a lab: API server, controllers, nodes with proxy and overlay, cluster DNS, an outside client."""
     need_root()
     from fairway.assemble import cluster, stores
@@ -34,7 +41,8 @@ def up(lab: str, nodes: int, api_port: int, store: str) -> None:
     choice = stores.parse(store, state.database)
     if not choice.endpoints and choice.file != state.database:
         fail(f"--store {store}: a lab is kept in sqlite or etcd://HOST:PORT[,HOST:PORT...]")
-    seconds = cluster.up(replace(plan(lab, nodes, api_port), etcd=choice.endpoints), state, _tell)
+    topology = replace(plan(lab, nodes, api_port), etcd=choice.endpoints, proxy_mode=proxy_mode)
+    seconds = cluster.up(topology, state, _tell)
     click.echo(click.style(f"lab {lab!r} is up ({seconds:.2f} s)", bold=True) + ". Now:\n")
     click.echo(f"  export KUBECONFIG={state.kubeconfig}")
     click.echo("  kubectl get nodes -o wide")

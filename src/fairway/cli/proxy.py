@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fairway.cli.base import fail, warn
+
+if TYPE_CHECKING:
+    from fairway.assemble.proxyconfig import KubeProxyConfiguration
 
 
 def _switch(name: str, default: bool | None, help_: str) -> Callable[[Any], Any]:
@@ -109,8 +115,117 @@ def render(mode: str, family: str, objects: str, nfacct: bool, output: str, **wo
         click.echo(rendering.rules(wanted, Mode(mode), chosen, nfacct), nl=False)
 
 
-def _read(file: str) -> bytes:
+class _Configured(click.Command):
+    """A command with a flag for each setting of the configuration, and those of kube-proxy that say nothing here; read
+    when they are first needed, as other commands need not pay for them."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *_config_flags()]
+
+
+@functools.cache
+def _config_flags() -> list[click.Parameter]:
+    from fairway.assemble.proxyconfig import SETTINGS
+
+    found: list[click.Parameter] = []
+    for setting in SETTINGS:
+        flag = f"--{setting.flag}"
+        if setting.type is bool:
+            found.append(click.Option([flag], type=bool, is_flag=False, flag_value="true", help=setting.help))
+        else:
+            form = setting.type if setting.type in (int, float) else str
+            found.append(click.Option([flag], type=form, metavar="VALUE", help=setting.help))
+    return found + [click.Option([f"--{name}"], hidden=True) for name in _WITHOUT_EFFECT]
+
+
+_WITHOUT_EFFECT = (
+    "feature-gates",
+    "ipvs-exclude-cidrs",
+    "ipvs-min-sync-period",
+    "ipvs-scheduler",
+    "ipvs-strict-arp",
+    "ipvs-sync-period",
+    "ipvs-tcp-timeout",
+    "ipvs-tcpfin-timeout",
+    "ipvs-udp-timeout",
+    "log-flush-frequency",
+    "logging-format",
+    "vmodule",
+)
+"""Flags of kube-proxy that say nothing here."""
+
+
+@click.command(cls=_Configured)
+@click.option("--config", default="", metavar="FILE", help="A KubeProxyConfiguration, which takes the flags' place.")
+@click.option("--write-config-to", default="", metavar="FILE", help="Write the flags as a configuration, and end.")
+@click.option("--master", default="", metavar="URL", help="The API server, whatever the kubeconfig says.")
+@click.option("--cleanup", is_flag=True, help="Remove the rules of this proxy or of kube-proxy, in any mode, and end.")
+@click.option("--init-only", is_flag=True, help="Set kernel settings, which needs privileges, and end.")
+@click.option("--v", "-v", "verbosity", type=int, default=0, metavar="LEVEL", help="Has no effect.")
+@click.option(
+    "--allow-external-cidrs",
+    default=None,
+    metavar="CIDR[,CIDR]",
+    help="External and load-balancer addresses outside are not programmed. Default: all are.",
+)
+@click.option(
+    "--service-cluster-ip-range",
+    default="",
+    metavar="CIDR[,CIDR]",
+    help="In nftables mode, packets to addresses of these ranges that no Service has are dropped. "
+    "Default: what the server's ServiceCIDRs say.",
+)
+def proxy(
+    config: str, write_config_to: str, master: str, cleanup: bool, init_only: bool, verbosity: int, **words: Any
+) -> None:
+    """Serve a node's Services for an API server, in the place of kube-proxy.
+
+    \b
+    fairway proxy --kubeconfig /var/lib/kube-proxy/kubeconfig.conf --cluster-cidr 10.244.0.0/16
+    fairway proxy --config /var/lib/kube-proxy/config.conf --hostname-override node-a
+
+    Flags are kube-proxy's. Rules stay when it ends; --cleanup removes them.
+    """
+    from fairway.assemble import proxyconfig, proxying
+
+    if cleanup:
+        return proxying.clean()
+    own = {name: words.pop(name) for name in ("allow_external_cidrs", "service_cluster_ip_range")}
+    given = {name.replace("_", "-"): value for name, value in words.items() if value is not None}
+    wanted = _configured(config, given)
+    if write_config_to:
+        proxyconfig.check(wanted)
+        Path(write_config_to).write_text(proxyconfig.dump(wanted))
+        return None
+    plan = proxying.plan(wanted, **own, cores=os.cpu_count() or 1, host=socket.gethostname())
+    if os.geteuid() != 0:
+        fail("rules are programmed by root alone")
+    if init_only:
+        return proxying.prepare(plan)
+    return proxying.proxy(plan, lambda: proxying.connection(wanted.client_connection.kubeconfig, master))
+
+
+def _configured(file: str, given: dict[str, Any]) -> KubeProxyConfiguration:
+    """The file's configuration, or the flags'."""
+    from fairway.assemble import proxyconfig
+
+    idle = {setting.flag for setting in proxyconfig.SETTINGS if setting.help.startswith("Has no effect")}
+    for flag in sorted(given.keys() & {*idle, *_WITHOUT_EFFECT}):
+        warn(f"--{flag} has no effect")
+        del given[flag]
+    lists = {setting.flag for setting in proxyconfig.SETTINGS if setting.type is list}
+    given = {flag: value.split(",") if flag in lists and value else value for flag, value in given.items()}
+    if not file:
+        return proxyconfig.with_flags(proxyconfig.KubeProxyConfiguration(), given)
+    ignored = sorted(given.keys() - proxyconfig.BESIDE_A_FILE)
+    if ignored:
+        warn(f"--config takes the place of {', '.join('--' + flag for flag in ignored)}")
+    beside = {flag: value for flag, value in given.items() if flag in proxyconfig.BESIDE_A_FILE}
+    return proxyconfig.with_flags(proxyconfig.load(_read(file, "--config"), file), beside)
+
+
+def _read(file: str, flag: str = "--objects") -> bytes:
     try:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
-        fail(f"--objects {file}: {error.strerror}")
+        fail(f"{flag} {file}: {error.strerror}")

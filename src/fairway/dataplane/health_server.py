@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
 
 from fairway.dataplane.health import Answer, health_check
 from fairway.desired.model import HealthCheck
+from fairway.packet import host_port
 
 _REQUEST_BYTES = 8192
 _REQUEST_SECONDS = 5.0
+_AGAIN_SECONDS = 5.0
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+
+_log = logging.getLogger(__name__)
 
 Respond = Callable[[str], Answer]
 """From a path to an answer."""
@@ -31,6 +37,22 @@ async def listen(respond: Respond, port: int, addresses: Sequence[str] | None = 
         writer.close()
 
     return await asyncio.start_server(serve, addresses, port, limit=_REQUEST_BYTES)
+
+
+async def keep_listening(respond: Respond, address: str, port: int, what: str) -> NoReturn:
+    """Serve there until cancelled; while somebody else has the place, say so once and try again."""
+    told = False
+    while True:
+        try:
+            server = await listen(respond, port, [address])
+        except OSError as error:
+            if not told:
+                _log.warning("%s is not served: %s: %s", what, host_port(address, port), error.strerror or error)
+            told = True
+            await asyncio.sleep(_AGAIN_SECONDS)
+            continue
+        async with server:
+            await server.serve_forever()
 
 
 async def _answer(reader: asyncio.StreamReader, respond: Respond) -> Answer:

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from fairway.client.base import Client
+from fairway.client.base import ApiError, Client, Unreachable
 from fairway.client.follow import follow
 from fairway.client.informer import Cache, Change
-from fairway.dataplane.base import Programmer, Report
+from fairway.dataplane.base import Programmer, Report, Update
 from fairway.dataplane.health import Answer, ProxyHealth, healthz, livez
-from fairway.dataplane.health_server import HealthCheckPorts, listen
+from fairway.dataplane.health_server import HealthCheckPorts
 from fairway.dataplane.tracker import Tracker
 from fairway.desired import view
 from fairway.desired.facts import serves_loopback
@@ -66,12 +66,24 @@ class Status:
     repaired: int = 0
 
 
+class Observer:
+    """Hears what a proxy does; does nothing about it unless it is derived from. Nothing here may raise or block."""
+
+    def told(self, kind: kinds.Kind, changes: Sequence[Change[Any]]) -> None:
+        """Objects changed, and will be applied."""
+
+    async def applied(self, update: Update, report: Report, seconds: float) -> None:
+        """The kernel does what `update` says, which took so long."""
+
+    def refused(self, update: Update, error: KernelError) -> None:
+        """The kernel does not: the last good rules stay, and it is tried again."""
+
+
 class Proxy:
     """One node's proxy, in the mode of its `programmer`.
 
     `node` tells the node's name, interfaces and routes when asked (it may block for a moment); labels and pod ranges
     come from the API. `status` and `health` may be read at any time; `ready` is set after the first apply.
-    `healthz_port` 0 opens no port for the proxy's own health.
     """
 
     def __init__(
@@ -83,7 +95,7 @@ class Proxy:
         *,
         clock: Callable[[], float] = time.monotonic,
         pace: Pace = Pace(),
-        healthz_port: int = 0,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.status = Status()
         self.health = ProxyHealth()
@@ -92,8 +104,9 @@ class Proxy:
         self._node = node
         self._clock = clock
         self._pace = pace
-        self._healthz_port = healthz_port
+        self._observers = observers
         self._tracker = Tracker(options)
+        self._guarding = options.guarded_cidrs == ()
         self._rules = programmer
         self._health_checks = HealthCheckPorts(lambda: self.health.live(self._clock()))
         self._changed = asyncio.Event()
@@ -107,7 +120,6 @@ class Proxy:
         self._seen = await asyncio.to_thread(self._node)
         jobs = [asyncio.create_task(job) for job in (*self._followers(self._seen.name), self._keep_applied())]
         ending = asyncio.create_task(stop.wait())
-        server = await self._open_healthz()
         try:
             done, _ = await asyncio.wait([*jobs, ending], return_when=asyncio.FIRST_COMPLETED)
             for job in done - {ending}:
@@ -120,19 +132,19 @@ class Proxy:
                 # a transaction that has begun is let finish
                 await asyncio.gather(self._working, return_exceptions=True)
             await self._health_checks.close()
-            if server is not None:
-                server.close()
 
     def _followers(self, name: str) -> Sequence[Coroutine[Any, Any, Any]]:
         """The informers. Each tells the tracker, then wakes the loop."""
         tracker, client = self._tracker, self._client
+        guarding = (self._follow_cidrs(),) if self._guarding else ()
         return (
+            *guarding,
             follow(
                 client,
                 kinds.SERVICE,
                 Cache(view.service),
                 label_selector=SERVICE_SELECTOR,
-                on_change=lambda changes: self._told(tracker.services_changed, changes),
+                on_change=lambda changes: self._told(kinds.SERVICE, tracker.services_changed, changes),
                 on_synced=lambda: self._listed(kinds.SERVICE),
             ),
             follow(
@@ -140,7 +152,7 @@ class Proxy:
                 kinds.ENDPOINT_SLICE,
                 Cache(view.endpoint_slice),
                 label_selector=SLICE_SELECTOR,
-                on_change=lambda changes: self._told(tracker.slices_changed, changes),
+                on_change=lambda changes: self._told(kinds.ENDPOINT_SLICE, tracker.slices_changed, changes),
                 on_synced=lambda: self._listed(kinds.ENDPOINT_SLICE),
             ),
             follow(
@@ -148,13 +160,34 @@ class Proxy:
                 kinds.NODE,
                 Cache(view.node),
                 field_selector=f"metadata.name={name}",
-                on_change=lambda changes: self._told(tracker.node_changed, changes),
+                on_change=lambda changes: self._told(kinds.NODE, tracker.node_changed, changes),
                 on_synced=lambda: self._listed(kinds.NODE),
             ),
         )
 
-    def _told(self, track: Callable[[Sequence[Change[Any]]], None], changes: Sequence[Change[Any]]) -> None:
+    async def _follow_cidrs(self) -> None:
+        """Learn which ranges to guard. Nothing waits for it, and servers before 1.31 may not know."""
+        try:
+            await self._client.list(kinds.SERVICE_CIDR, limit=1)
+        except ApiError as error:
+            if error.code in (403, 404):
+                _log.warning("addresses that no Service has are not guarded: the server tells no ranges: %s", error)
+                await asyncio.Event().wait()
+        except Unreachable:
+            pass  # the loop below has the patience
+        await follow(
+            self._client,
+            kinds.SERVICE_CIDR,
+            Cache(view.service_cidr),
+            on_change=lambda changes: self._told(kinds.SERVICE_CIDR, self._tracker.cidrs_changed, changes),
+        )
+
+    def _told(
+        self, kind: kinds.Kind, track: Callable[[Sequence[Change[Any]]], None], changes: Sequence[Change[Any]]
+    ) -> None:
         track(changes)
+        for observer in self._observers:
+            observer.told(kind, changes)
         self.health.node_eligible = self._tracker.node_eligible
         self._wake()
 
@@ -209,12 +242,17 @@ class Proxy:
         self._changed.clear()
         update = self._tracker.update(self._seen)
         waiting, self.health.waiting_since = self.health.waiting_since, None
+        begun = self._clock()
         try:
             report = await self._work(self._rules.sync, update)
-        except KernelError:
+        except KernelError as error:
             self.health.waiting_since = waiting
+            for observer in self._observers:
+                observer.refused(update, error)
             raise
         self._applied(report)
+        for observer in self._observers:
+            await observer.applied(update, report, self._clock() - begun)
         await self._health_checks.update(self._tracker.health_checks, self._node_port_addresses(update.settings))
         for problem in self._health_checks.problems.values():
             _log.warning("%s", problem)
@@ -260,16 +298,8 @@ class Proxy:
             return None
         return [address for addresses in chosen for address in addresses or ()]
 
-    async def _open_healthz(self) -> asyncio.Server | None:
-        if not self._healthz_port:
-            return None
-        try:
-            return await listen(self._respond, self._healthz_port)
-        except OSError as error:
-            _log.warning("no health port %d: %s", self._healthz_port, error.strerror or error)
-            return None
-
-    def _respond(self, path: str) -> Answer:
+    def answer(self, path: str) -> Answer:
+        """What is said at `/healthz` and `/livez`."""
         answers: Mapping[str, Callable[[ProxyHealth, float, datetime], Answer]] = {"/healthz": healthz, "/livez": livez}
         answer = answers.get(path)
         return answer(self.health, self._clock(), datetime.now(UTC)) if answer else Answer(404, b"not found\n")

@@ -15,8 +15,8 @@ from fairway.dataplane.base import Update
 from fairway.desired.build import NOTHING, Built, ServiceKey, service_ports, settings, slice_key
 from fairway.desired.model import HealthCheck, PortKey, ServicePort
 from fairway.desired.options import ProxyOptions
-from fairway.desired.view import NodeView, ServiceView, SliceView
-from fairway.node import Network, Node
+from fairway.desired.view import CidrView, NodeView, ServiceView, SliceView
+from fairway.node import Address, Network, Node
 
 TO_BE_DELETED_TAINT = "ToBeDeletedByClusterAutoscaler"
 
@@ -28,6 +28,7 @@ class Tracker:
         self._options = options
         self._services: dict[ServiceKey, ServiceView] = {}
         self._slices: defaultdict[ServiceKey, dict[Key, SliceView]] = defaultdict(dict)
+        self._cidrs: dict[Key, tuple[str, ...]] = {}
         self._node: NodeView | None = None
         self._built: dict[ServiceKey, Built] = {}
         self._stale: set[ServiceKey] = set()
@@ -57,6 +58,14 @@ class Tracker:
         for change in changes:
             self._node = change.new
 
+    def cidrs_changed(self, changes: Iterable[Change[CidrView]]) -> None:
+        """Ranges of cluster IPs, which count where they are guarded and were not given."""
+        for change in changes:
+            if change.new is None:
+                self._cidrs.pop(change.key, None)
+            else:
+                self._cidrs[change.key] = change.new.spec.cidrs or ()
+
     @property
     def node_eligible(self) -> bool:
         """Whether load balancers should still send traffic to this node (KEP-3836): not while it is being removed."""
@@ -83,7 +92,11 @@ class Tracker:
         for key in self._stale:
             changed.update(self._rebuild(key, node))
         self._stale.clear()
-        return Update(settings(node, self._options), self._ports, frozenset(changed))
+        wanted = settings(node, self._options)
+        if wanted.guarded_cidrs == () and self._cidrs:
+            ranges = {cidr for cidrs in self._cidrs.values() for cidr in cidrs}
+            wanted = replace(wanted, guarded_cidrs=tuple(str(cidr) for cidr in _networks(sorted(ranges))))
+        return Update(wanted, self._ports, frozenset(changed))
 
     def _rebuild(self, key: ServiceKey, node: Node) -> Iterable[PortKey]:
         """Build one Service anew; the keys of its ports that are others now."""
@@ -119,8 +132,21 @@ class Tracker:
         spec = self._node.spec
         ranges = spec.pod_cidrs or ((spec.pod_cidr,) if spec.pod_cidr else ())
         return replace(
-            node, labels=self._node.metadata.labels or {}, pod_cidrs=tuple(_networks(ranges)) or node.pod_cidrs
+            node,
+            labels=self._node.metadata.labels or {},
+            pod_cidrs=tuple(_networks(ranges)) or node.pod_cidrs,
+            primary=(*node.primary, *_internal(self._node)),
         )
+
+
+def _internal(node: NodeView) -> Iterable[Address]:
+    """The addresses of a Node object, as far as they are addresses."""
+    for told in (node.status and node.status.addresses) or ():
+        if told.type == "InternalIP":
+            try:
+                yield ipaddress.ip_address(told.address)
+            except ValueError:
+                continue
 
 
 def _networks(texts: Iterable[str]) -> Iterable[Network]:

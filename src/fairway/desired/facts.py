@@ -15,19 +15,22 @@ _LOOPBACK = "127.0.0.1"
 def node_facts(family: Family, node: Node, options: ProxyOptions) -> NodeFacts:
     """The node as the rules of `family` see it."""
     own = tuple(str(a) for a in node.addresses() if family_of(str(a)) is family and not a.is_link_local)
+    primary = tuple(str(a) for a in node.primary if family_of(str(a)) is family)
     return NodeFacts(
         pods=_pod_traffic(family, node, options),
         addresses=own,
-        node_ports_on=_served(family, own, options),
+        node_ports_on=_served(family, own, (primary or own)[:1], options),
         localhost_node_ports=family is Family.IPV4 and serves_loopback(options),
     )
 
 
-def _served(family: Family, own: tuple[str, ...], options: ProxyOptions) -> tuple[str, ...] | None:
+def _served(
+    family: Family, own: tuple[str, ...], primary: tuple[str, ...], options: ProxyOptions
+) -> tuple[str, ...] | None:
     """The node's addresses that node ports listen on; None for all. A family that the option does not mention is
     served on all of its addresses, as the reference does."""
     if options.nodeport_addresses == (PRIMARY,):
-        return own[:1] or None
+        return primary or None
     cidrs = addresses.networks(options.nodeport_addresses, family)
     if not cidrs or _EVERYWHERE[family] in cidrs:
         return None

@@ -13,6 +13,7 @@ from msgspec.structs import force_setattr
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
+CHANGED_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
 class Malformed(ValueError):
@@ -31,10 +32,23 @@ class Labels(_View, frozen=True):
     headless: str | None = msgspec.field(default=None, name=HEADLESS_LABEL)
 
 
+class Annotations(_View, frozen=True):
+    """`changed`: when the Pods or the Service changed that a slice was written for (RFC 3339)."""
+
+    changed: str | None = msgspec.field(default=None, name=CHANGED_ANNOTATION)
+
+
 class Meta(_View, frozen=True):
     name: str = ""
     namespace: str = ""
     labels: Labels | None = None
+
+
+class SliceMeta(_View, frozen=True):
+    name: str = ""
+    namespace: str = ""
+    labels: Labels | None = None
+    annotations: Annotations | None = None
 
 
 class NodeMeta(_View, frozen=True):
@@ -120,7 +134,7 @@ class SliceEndpoint(_View, frozen=True):
 
 
 class SliceView(_View, frozen=True):
-    metadata: Meta
+    metadata: SliceMeta
     address_type: str = "IPv4"
     endpoints: tuple[SliceEndpoint, ...] | None = None
     ports: tuple[SlicePort, ...] | None = None
@@ -136,15 +150,36 @@ class NodeSpec(_View, frozen=True):
     pod_cidrs: tuple[str, ...] | None = msgspec.field(default=None, name="podCIDRs")
 
 
+class NodeAddress(_View, frozen=True):
+    type: str = ""
+    address: str = ""
+
+
+class NodeStatus(_View, frozen=True):
+    addresses: tuple[NodeAddress, ...] | None = None
+
+
 class NodeView(_View, frozen=True):
     metadata: NodeMeta
     spec: NodeSpec = NodeSpec()
+    status: NodeStatus | None = None
+
+
+class CidrSpec(_View, frozen=True):
+    cidrs: tuple[str, ...] | None = None
+
+
+class CidrView(_View, frozen=True):
+    """A ServiceCIDR: ranges that cluster IPs come from."""
+
+    spec: CidrSpec = CidrSpec()
 
 
 _conditions: dict[Conditions, Conditions] = {}  # 27 at most
 _service = msgspec.json.Decoder(ServiceView)
 _slice = msgspec.json.Decoder(SliceView)
 _node = msgspec.json.Decoder(NodeView)
+_cidr = msgspec.json.Decoder(CidrView)
 
 
 def service(raw: bytes) -> ServiceView:
@@ -204,3 +239,11 @@ def node(raw: bytes) -> NodeView:
         return _node.decode(raw)
     except msgspec.MsgspecError as error:
         raise Malformed(f"Node: {error}") from None
+
+
+def service_cidr(raw: bytes) -> CidrView:
+    """Decode a ServiceCIDR. Raises Malformed."""
+    try:
+        return _cidr.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise Malformed(f"ServiceCIDR: {error}") from None

@@ -27,7 +27,7 @@ class NodePlan:
 class Topology:
     """A whole lab. Addresses exist only inside the lab's namespaces; only `api_port` is taken on the host's loopback
     (0: any free one). `etcd` are the members, as the host reaches them, that keep the cluster; without any it is kept
-    in a file of the lab."""
+    in a file of the lab. `proxy_mode` is what node proxies speak: "iptables" or "nftables"."""
 
     name: str = "lab"
     nodes: tuple[NodePlan, ...] = ()
@@ -43,6 +43,7 @@ class Topology:
     api_port: int = 0
     etcd: tuple[str, ...] = ()
     images: dict[str, list[str]] = field(default_factory=dict)
+    proxy_mode: str = "iptables"
 
     @property
     def kubernetes_address(self) -> str:

@@ -6,8 +6,9 @@ import errno
 import socket
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 
-from fairway.kernel.base import Flow
+from fairway.kernel.base import Flow, KernelError
 from fairway.kernel.linux.netlink import (
     NESTED,
     NETFILTER,
@@ -34,6 +35,8 @@ _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _ICMP = {1: 4, 58: 7}  # protocol number -> the attribute of the identifier; type and code are the next two
 _FILTER_ORIGINAL, _FILTER_REPLY = 1, 2
 _BY_PROTOCOL = 1 << 3  # CTA_FILTER_FLAG(CTA_PROTO_NUM): kernels before 5.8 do not know it and list everything
+
+_HASH_SIZE = Path("/sys/module/nf_conntrack/parameters/hashsize")
 
 _NFGEN = struct.Struct("=BBH")
 _PORT = struct.Struct("!H")
@@ -170,3 +173,14 @@ _LAYOUTS = {family: _layout(family) for family in _IP_SOURCE}
 
 def _port(payload: bytes | None) -> int:
     return int(_PORT.unpack(payload)[0]) if payload else 0
+
+
+def grow_hash(buckets: int) -> None:
+    """Give the table of connections at least so many buckets. The kernel has one table for all namespaces and lets
+    only the first of them change it. Raises KernelError."""
+    try:
+        if int(_HASH_SIZE.read_text()) < buckets:
+            _HASH_SIZE.write_text(str(buckets))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise KernelError(f"cannot set {_HASH_SIZE} to {buckets}: {reason}") from error

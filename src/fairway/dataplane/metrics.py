@@ -1,0 +1,159 @@
+"""What a node proxy counts, under kube-proxy 1.36's names.
+
+Both families are programmed in one go: what is told of a sync, with the label `ip_family`, is told of both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from fairway.client.informer import Change
+from fairway.dataplane.base import Report, Update
+from fairway.dataplane.exposition import Histogram, Metric, Value, counter, gauge
+from fairway.dataplane.proxy import Observer
+from fairway.desired.model import Policy, PortKey, ServicePort
+from fairway.kernel.base import KernelError
+from fairway.objects import kinds
+from fairway.packet import Family
+
+_SYNC_BOUNDS = tuple(0.001 * 2**i for i in range(15))
+_PROGRAMMING_BOUNDS = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
+_FAMILIES = tuple(Family)
+_IP = ("ip_family",)
+_KINDS = {kinds.SERVICE: "service", kinds.ENDPOINT_SLICE: "endpoint"}
+_SYNC = "kubeproxy_sync_proxy_rules"
+
+
+class ProxyMetrics(Observer):
+    """The numbers of one proxy in `mode` ("iptables" or "nftables"). `clock` is the time of day in seconds."""
+
+    def __init__(self, mode: str, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._begun = clock()
+        self._triggers: list[float] = []
+        self._pending: dict[str, int] = dict.fromkeys(_KINDS.values(), 0)
+        self._lost: dict[PortKey, tuple[str, ...]] = {}
+        self._synced = False
+        self.healthz = counter("kubeproxy_proxy_healthz_total", "Answers of /healthz.", "code")
+        self.livez = counter("kubeproxy_proxy_livez_total", "Answers of /livez.", "code")
+        self._duration = Histogram(f"{_SYNC}_duration_seconds", "How long a sync took.", _SYNC_BOUNDS, _IP)
+        self._full = Histogram("kubeproxy_sync_full_proxy_rules_duration_seconds", "Of all rules.", _SYNC_BOUNDS, _IP)
+        self._partial = Histogram(
+            "kubeproxy_sync_partial_proxy_rules_duration_seconds", "Of what changed.", _SYNC_BOUNDS, _IP
+        )
+        self._programming = Histogram(
+            "kubeproxy_network_programming_duration_seconds",
+            "From a change of Pods or of a Service to the kernel's rules, by the slices' annotation.",
+            _PROGRAMMING_BOUNDS,
+            _IP,
+        )
+        self._last = gauge(f"{_SYNC}_last_timestamp_seconds", "When rules were last synced.", *_IP)
+        self._queued = gauge(f"{_SYNC}_last_queued_timestamp_seconds", "When a sync was last asked for.", *_IP)
+        self._changes = {
+            word: (
+                gauge(f"{_SYNC}_{word}_changes_pending", f"Changes ({word}) that wait.", *_IP),
+                counter(f"{_SYNC}_{word}_changes_total", f"Changes ({word}) so far.", *_IP),
+            )
+            for word in _KINDS.values()
+        }
+        self._failures = _failures(mode)
+        self._without = gauge(
+            f"{_SYNC}_no_local_endpoints_total",
+            "Service ports whose policy is Local and that no endpoint of this node serves.",
+            "traffic_policy",
+            *_IP,
+        )
+        self._flows = counter(
+            "kubeproxy_conntrack_reconciler_deleted_entries_total", "Connections deleted as they had become stale."
+        )
+        self._lines = counter(f"fairway_proxy_{mode}_lines_total", "Lines or elements sent to the kernel.")
+
+    def metrics(self) -> Iterator[Metric]:
+        """Everything there is to tell."""
+        yield from (self.healthz, self.livez, self._duration, self._full, self._partial, self._programming)
+        yield from (self._last, self._queued)
+        for pending, total in self._changes.values():
+            yield from (pending, total)
+        yield from (*self._failures, self._without, self._flows, self._lines)
+
+    def told(self, kind: kinds.Kind, changes: Sequence[Change[Any]]) -> None:
+        """See `Observer`."""
+        now = self._clock()
+        _each(self._queued.set, now)
+        word = _KINDS.get(kind)
+        if word is None:
+            return
+        self._pending[word] += len(changes)
+        pending, total = self._changes[word]
+        _each(pending.set, self._pending[word])
+        _each(total.add, len(changes))
+        if kind is kinds.ENDPOINT_SLICE:
+            self._triggers += (moment for moment in _triggers(changes) if moment >= self._begun)
+
+    async def applied(self, update: Update, report: Report, seconds: float) -> None:
+        """See `Observer`."""
+        now = self._clock()
+        _each(self._last.set, now)
+        for histogram in (self._duration, self._partial if self._synced else self._full):
+            _each(histogram.observe, seconds)
+        for moment in self._triggers:
+            _each(self._programming.observe, max(now - moment, 0.0))
+        self._triggers.clear()
+        for word, (pending, _) in self._changes.items():
+            self._pending[word] = 0
+            _each(pending.set, 0)
+        self._count_without(update, None if not self._synced else update.changed)
+        self._flows.add(report.flows_deleted)
+        self._lines.add(report.lines)
+        self._synced = True
+
+    def refused(self, update: Update, error: KernelError) -> None:
+        """See `Observer`."""
+        for failures in self._failures[: 2 if self._synced else 1]:
+            _each(failures.add, 1)
+
+    def _count_without(self, update: Update, changed: Iterable[PortKey] | None) -> None:
+        for key in update.ports if changed is None else changed:
+            for word in self._lost.pop(key, ()):
+                self._without.add(-1, word, key[2])
+            port = update.ports.get(key)
+            if port is not None and (words := _lost(port)):
+                self._lost[key] = words
+                for word in words:
+                    self._without.add(1, word, key[2])
+
+
+def _failures(mode: str) -> tuple[Value, ...]:
+    if mode == "nftables":
+        return (counter(f"{_SYNC}_nftables_sync_failures_total", "Transactions that were refused.", *_IP),)
+    return (
+        counter(f"{_SYNC}_iptables_restore_failures_total", "Transactions that were refused.", *_IP),
+        counter(f"{_SYNC}_iptables_partial_restore_failures_total", "Those of changed rules alone.", *_IP),
+    )
+
+
+def _each(do: Callable[..., None], value: float) -> None:
+    for family in _FAMILIES:
+        do(value, family)
+
+
+def _lost(port: ServicePort) -> tuple[str, ...]:
+    """The policies under which this node has nobody, though others have."""
+    if port.local or not port.reachable:
+        return ()
+    words = {"internal": port.internal_policy, "external": port.external_policy if port.external else Policy.CLUSTER}
+    return tuple(word for word, policy in words.items() if policy is Policy.LOCAL)
+
+
+def _triggers(changes: Iterable[Change[Any]]) -> Iterator[float]:
+    """When what the slices tell happened, in seconds since the epoch."""
+    for change in changes:
+        annotations = change.new.metadata.annotations if change.new is not None else None
+        if annotations is not None and annotations.changed:
+            try:
+                yield datetime.fromisoformat(annotations.changed).timestamp()
+            except ValueError:
+                continue
