@@ -1,0 +1,217 @@
+"""`fairway proxy` as an operator starts it: a node in a network namespace with an API server of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fairway.kernel.linux import netns
+from fairway.kernel.linux.netfilter import LinuxNetfilter
+from fairway.packet import Family
+
+pytestmark = pytest.mark.kernel
+
+FAIRWAY = (sys.executable, "-m", "fairway")
+NODE = "node-a"
+FOREIGN = "*filter\n:MINE - [0:0]\n-A MINE -j ACCEPT\n-A FORWARD -j MINE\nCOMMIT\n"
+OBJECTS: list[dict[str, Any]] = [
+    {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": NODE},
+        "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.11"}]},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {
+            "type": "NodePort",
+            "clusterIP": "10.96.0.80",
+            "ports": [{"port": 80, "targetPort": 8080, "nodePort": 30080}],
+        },
+    },
+    {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "web-1",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "web"},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.0.0.11"], "conditions": {"ready": True}, "nodeName": NODE}],
+        "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
+    },
+]
+
+
+class Bench:
+    """The namespace, the programs in it, and what stands in its kernel."""
+
+    def __init__(self, namespace: str, folder: Path) -> None:
+        self.path = netns.path(namespace)
+        self.folder = folder
+        self.kubeconfig = folder / "api" / "admin.kubeconfig"
+        self._namespace = namespace
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{words[0]}.log").open("ab") as log:
+            started = subprocess.Popen(self._inside(*FAIRWAY, *words), stdout=log, stderr=log)
+        self._running.append(started)
+        return started
+
+    def run(self, *words: str, text: str = "", allow: bool = False) -> str:
+        done = subprocess.run(self._inside(*words), input=text, capture_output=True, text=True, timeout=60)
+        assert allow or done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def proxy(self, *words: str) -> subprocess.Popen[bytes]:
+        common = ("--kubeconfig", str(self.kubeconfig), "--hostname-override", NODE, "--conntrack-max-per-core", "0")
+        return self.start("proxy", *common, "--cluster-cidr", "10.244.0.0/16", *words)
+
+    def create(self, obj: dict[str, Any]) -> None:
+        """Make it, as soon as the server has what it needs for that (the namespace)."""
+        words = ("kubectl", "--kubeconfig", str(self.kubeconfig), "create", "-f", "-")
+        until(lambda: "created" in self.run(*words, text=json.dumps(obj), allow=True), obj["kind"])
+
+    def rules(self) -> str:
+        return LinuxNetfilter(self.path).save(Family.IPV4) + LinuxNetfilter(self.path).save(Family.IPV6)
+
+    def tables(self) -> set[str]:
+        return {line for line in self.run("nft", "list", "tables").splitlines() if "fairway" in line or "proxy" in line}
+
+    def get(self, url: str) -> str:
+        return self.run("curl", "-s", "-m", "5", url, allow=True)
+
+    def log(self, program: str = "proxy") -> str:
+        return (self.folder / f"{program}.log").read_text()
+
+    def end(self) -> None:
+        for program in self._running:
+            program.kill()
+            program.wait()
+
+    def _inside(self, *words: str) -> list[str]:
+        return ["ip", "netns", "exec", self._namespace, *words]
+
+
+def until(holds: Callable[[], object], what: str, seconds: float = 30) -> None:
+    begun = time.monotonic()
+    while not holds():
+        assert time.monotonic() - begun < seconds, what
+        time.sleep(0.05)
+
+
+def stop(program: subprocess.Popen[bytes]) -> int:
+    program.send_signal(signal.SIGTERM)
+    return program.wait(20)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    namespace = f"fwt-{os.getpid()}-proxy"
+    netns.create(namespace)
+    made = Bench(namespace, tmp_path_factory.mktemp("proxy"))
+    try:
+        with netns.entered(made.path):
+            netns.raise_loopback()
+        for line in (
+            "link add eth0 type veth peer far0",
+            "link set far0 up",
+            "address add 10.0.0.11/24 dev eth0",
+            "link set eth0 up",
+        ):
+            made.run("ip", *line.split())
+        made.start("api", "--store", "memory", "--listen", "127.0.0.1:6443", "--cert-dir", str(made.folder / "api"))
+        until(lambda: "serving at" in made.log("api"), "the API server serves")
+        made.kubeconfig = next((made.folder / "api").glob("*kubeconfig*"))
+        for obj in OBJECTS:
+            made.create(obj)
+        LinuxNetfilter(made.path).restore(Family.IPV4, FOREIGN)
+        yield made
+    finally:
+        made.end()
+        netns.delete(namespace)
+
+
+def test_from_mode_to_mode_and_away(bench: Bench) -> None:
+    before = foreign(bench)
+    proxy = bench.proxy()
+    until(lambda: "--to-destination 10.0.0.11:8080" in bench.rules(), "rules in iptables mode")
+    until(lambda: '"nodeEligible": true' in bench.get("http://127.0.0.1:10256/healthz"), "healthy")
+    assert bench.get("http://127.0.0.1:10249/proxyMode") == "iptables"
+    assert json.loads(bench.get("http://127.0.0.1:10249/configz"))["kubeproxy.config.k8s.io"]["clusterCIDR"]
+    page = bench.get("http://127.0.0.1:10249/metrics")
+    assert 'kubeproxy_sync_proxy_rules_service_changes_total{ip_family="IPv4"}' in page
+    assert 'kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv6"} 1' in page
+    assert stop(proxy) == 0
+    assert "--to-destination 10.0.0.11:8080" in bench.rules()
+
+    proxy = bench.proxy("--proxy-mode", "nftables")
+    until(lambda: bench.tables() and "KUBE-" not in bench.rules(), "tables in the place of rules")
+    table = bench.run("nft", "list", "table", "ip", "fairway")
+    assert "10.96.0.80 . tcp . 80" in table and "ip daddr 10.0.0.11 goto node-port" in table
+    until(lambda: "10.96.0.0/12" in bench.run("nft", "list", "table", "ip", "fairway"), "the ServiceCIDR is guarded")
+    assert stop(proxy) == 0
+    assert bench.tables() == {"table ip fairway", "table ip6 fairway"}
+
+    assert bench.run(*FAIRWAY, "proxy", "--cleanup") == ""
+    assert (bench.tables(), foreign(bench)) == (set(), before)
+    assert bench.run(*FAIRWAY, "proxy", "--cleanup") == ""
+
+
+def foreign(bench: Bench) -> list[str]:
+    """The rules of others."""
+    return [line for line in bench.rules().splitlines() if line.startswith(("-A", ":MINE"))]
+
+
+def test_a_file_takes_the_place_of_flags(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "config.conf"
+    words = ("--proxy-mode", "nftables", "--metrics-bind-address", "127.0.0.1:10250", "--healthz-bind-address", "")
+    bench.run(*FAIRWAY, "proxy", "--kubeconfig", str(bench.kubeconfig), *words, "--write-config-to", str(file))
+    assert yaml.safe_load(file.read_text())["mode"] == "nftables"
+
+    proxy = bench.start("proxy", "--config", str(file), "--hostname-override", NODE, "--masquerade-all")
+    until(lambda: bench.get("http://127.0.0.1:10250/proxyMode") == "nftables", "serves what the file says")
+
+    assert "--config takes the place of --masquerade-all" in bench.log()
+    assert stop(proxy) == 0
+
+
+def test_kernel_settings_are_made_by_init_only(bench: Bench) -> None:
+    timeouts = ("--conntrack-udp-timeout", "25s", "--conntrack-tcp-be-liberal", "--conntrack-max-per-core", "0")
+    said = bench.run(*FAIRWAY, "proxy", "--init-only", "--iptables-localhost-nodeports", *timeouts)
+
+    assert said == ""
+    names = (
+        "netfilter.nf_conntrack_udp_timeout",
+        "netfilter.nf_conntrack_tcp_be_liberal",
+        "ipv4.conf.all.route_localnet",
+    )
+    assert bench.run("sysctl", "-n", *(f"net.{name}" for name in names)).split() == ["25", "1", "1"]
+    assert bench.run("sysctl", "-n", "net.netfilter.nf_conntrack_tcp_timeout_established").strip() == "86400"
+
+
+def test_a_place_that_is_taken(bench: Bench) -> None:
+    taken = bench.start(
+        "api", "--store", "memory", "--listen", "127.0.0.1:10249", "--cert-dir", str(bench.folder / "b")
+    )
+    until(lambda: "127.0.0.1:10249" in bench.log("api"), "somebody listens")
+    words = ("--hostname-override", NODE, "--bind-address-hard-fail", "--conntrack-max-per-core", "0")
+
+    said = bench.run(*FAIRWAY, "proxy", "--kubeconfig", str(bench.kubeconfig), *words, allow=True)
+
+    assert "--metrics-bind-address 127.0.0.1, port 10249: Address already in use" in said
+    taken.kill()
