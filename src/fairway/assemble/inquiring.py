@@ -26,9 +26,10 @@ from fairway.kernel.linux import netns
 from fairway.lab.state import StateDir
 from fairway.objects import kinds
 from fairway.pods import exec as pod_exec
-from fairway.pods import resolv
+from fairway.pods import links, resolv
 from fairway.pods import view as pods_view
 from fairway.pods.errors import NotFound
+from fairway.pods.links import Links
 from fairway.pods.records import connect as connect_pod
 from fairway.pods.records import peer_pid
 
@@ -117,6 +118,24 @@ async def find_pod(client: Client, said: str, namespace: str) -> pods_view.Pod:
     except ApiError as error:
         raise InquiryError(f"pod {there or namespace}/{name}: {error.message}") from error
     return pods_view.decode_pod(msgspec.json.encode(found))
+
+
+def environment(cluster: Cluster, source: str, namespace: str, container: str = "") -> Links:
+    """The Service variables of a pod's container (its first by default), explained. Raises InquiryError."""
+    return asyncio.run(_environment(cluster, source, namespace, container))
+
+
+async def _environment(cluster: Cluster, source: str, namespace: str, container: str) -> Links:
+    client = cluster.client()
+    try:
+        pod = await find_pod(client, source, namespace)
+        services = [pods_view.decode_service(raw) for raw in (await client.list(kinds.SERVICE)).items]
+    finally:
+        await client.close()
+    named = {each.name: each for each in (*pod.spec.containers, *pod.spec.init_containers)}
+    if container and container not in named:
+        raise InquiryError(f"pod {pod} has no container {container!r}; it has {', '.join(named)}")
+    return links.explain(services, pod, named[container or next(iter(named))])
 
 
 async def _objects(client: Client, domain: str) -> tuple[Zone, Facts]:

@@ -24,6 +24,7 @@ for _command in (
     lab.exec_,
     explain.trace,
     proxy.proxy,
+    names.env,
     proxy.render,
     serve.dns,
     serve.api,

@@ -72,3 +72,26 @@ def explain(
     told = inquiring.ask(inquiring.Cluster.chosen(kubeconfig, StateDir.named(lab)), question)
     click.echo(json.dumps(telling.as_json(told), indent=2) if output == "json" else telling.text(told))
     sys.exit(0 if told.walk.found else EXIT_NOT_FOUND)
+
+
+@click.command()
+@click.argument("pod")
+@NAMESPACE_OPTION
+@click.option("--container", "-c", default="", help="Which container (default: the first).")
+@KUBECONFIG_OPTION
+@LAB_OPTION
+@OUTPUT_OPTION
+def env(pod: str, namespace: str, container: str, kubeconfig: str, lab: str, output: str) -> None:
+    """The Service variables that POD ([NAMESPACE/]NAME) gets, from which Service each is, and why others are not told.
+
+    \b
+    fairway env web-1
+    fairway env shop/web-1 --container sidecar --output json
+    """
+    from fairway.assemble import inquiring
+    from fairway.lab.state import StateDir
+    from fairway.pods import links
+
+    cluster = inquiring.Cluster.chosen(kubeconfig, StateDir.named(lab))
+    told = inquiring.environment(cluster, pod, namespace, container)
+    click.echo(json.dumps(links.as_json(told), indent=2) if output == "json" else links.text(told))

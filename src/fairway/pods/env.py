@@ -1,26 +1,20 @@
-"""The environment of a container (pure): Service variables, envFrom, env, and $(NAME) in values and arguments.
-
-Which Services a pod hears of and under what names is Kubernetes' documented contract ("Accessing the Service",
-environment variables): those with a cluster IP in its own namespace that are no younger than itself, and
-`default/kubernetes` always; `enableServiceLinks: false` leaves only the latter.
-"""
+"""The environment of a container (pure): envFrom, env, and $(NAME) in values and arguments, on top of the Service
+variables (`links`)."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fairway.objects import quantity
 from fairway.objects.errors import QuantityError
-from fairway.packet import host_port
 from fairway.pods.errors import ConfigProblem
-from fairway.pods.view import Container, EnvVar, Pod, ResourceSelector, Service, seconds_of
+from fairway.pods.view import Container, EnvVar, Pod, ResourceSelector
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-MASTER = ("default", "kubernetes")
 
 Sources = Mapping[tuple[str, str], Mapping[str, str] | None]
 """("ConfigMap" or "Secret", name) -> its data as text, None when there is no such object."""
@@ -52,55 +46,6 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replacement, text)
 
 
-def visible_services(services: Iterable[Service], pod: Pod) -> list[Service]:
-    """The Services whose variables `pod` gets, by name."""
-    chosen: dict[str, Service] = {}
-    for service in services:
-        key = (service.metadata.namespace, service.metadata.name)
-        if not _has_address(service):
-            continue
-        own = key[0] == pod.metadata.namespace and pod.spec.enable_service_links and _no_younger(service, pod)
-        if own or (key == MASTER and key[1] not in chosen):
-            chosen[key[1]] = service
-    return [chosen[name] for name in sorted(chosen)]
-
-
-def _has_address(service: Service) -> bool:
-    return service.spec.type != "ExternalName" and service.spec.cluster_ip not in ("", "None")
-
-
-def _no_younger(service: Service, pod: Pod) -> bool:
-    if not service.metadata.creation_timestamp or not pod.metadata.creation_timestamp:
-        return True
-    return seconds_of(service.metadata.creation_timestamp) <= seconds_of(pod.metadata.creation_timestamp)
-
-
-def service_variables(services: Iterable[Service]) -> dict[str, str]:
-    """The variables of Services that have a cluster IP, in both forms: `X_SERVICE_HOST` and docker's `X_PORT...`."""
-    return {name: value for service in services for name, value in _variables_of(service)}
-
-
-def _variables_of(service: Service) -> Iterator[tuple[str, str]]:
-    prefix, address, ports = _upper(service.metadata.name), service.spec.cluster_ip, service.spec.ports
-    yield f"{prefix}_SERVICE_HOST", address
-    for index, port in enumerate(ports):
-        url = f"{port.protocol.lower()}://{host_port(address, port.port)}"
-        if index == 0:
-            yield f"{prefix}_SERVICE_PORT", str(port.port)
-            yield f"{prefix}_PORT", url
-        if port.name:
-            yield f"{prefix}_SERVICE_PORT_{_upper(port.name)}", str(port.port)
-        link = f"{prefix}_PORT_{port.port}_{port.protocol.upper()}"
-        yield link, url
-        yield f"{link}_PROTO", port.protocol.lower()
-        yield f"{link}_PORT", str(port.port)
-        yield f"{link}_ADDR", address
-
-
-def _upper(name: str) -> str:
-    return name.upper().replace("-", "_")
-
-
 def references(container: Container) -> set[tuple[str, str]]:
     """The ConfigMaps and Secrets, as (kind, name), that `environment` needs to know."""
     wanted: set[tuple[str, str]] = set()
@@ -117,7 +62,7 @@ def references(container: Container) -> set[tuple[str, str]]:
 def environment(
     container: Container, pod: Pod, place: Place, services: Mapping[str, str], sources: Sources
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """(what the process gets, what $(NAME) in its command may name). `services` are `service_variables`; the process
+    """(what the process gets, what $(NAME) in its command may name). `services` are `links.variables`; the process
     further has PATH and HOSTNAME, as from an image and a runtime. Raises ConfigProblem."""
     named: dict[str, str] = {}
     for variable in container.env:

@@ -10,7 +10,7 @@ from typing import Any
 from fairway.client.base import ApiError, Client
 from fairway.client.informer import Cache
 from fairway.objects.kinds import CONFIG_MAP, SECRET
-from fairway.pods import env, mounts, resolv
+from fairway.pods import env, links, mounts, resolv
 from fairway.pods.config import AgentConfig
 from fairway.pods.env import Place
 from fairway.pods.images import Launch
@@ -54,7 +54,7 @@ class Launcher:
         """How the container starts, and the request that starts it. Raises ConfigProblem, ApiError, Unreachable."""
         config = self._config
         place = self.place(pod, addresses)
-        services = env.service_variables(env.visible_services(self._services.items.values(), pod))
+        services = links.variables(links.visible(self._services.items.values(), pod))
         sources = {
             (kind, name): await self._data(kind, name, pod.metadata.namespace)
             for kind, name in sorted(env.references(container))

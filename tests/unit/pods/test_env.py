@@ -1,4 +1,4 @@
-"""The environment of a container: Service variables, fieldRef, ConfigMaps, $(NAME)."""
+"""The environment of a container: fieldRef, ConfigMaps, $(NAME)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,9 @@ from hypothesis import strategies as st
 from fairway.pods import env
 from fairway.pods.env import Place
 from fairway.pods.errors import ConfigProblem
-from fairway.pods.view import Container, Pod, Service
+from fairway.pods.view import Container, Pod
 
 PLACE = Place("node-a", ("10.0.0.11",), ("10.244.0.5", "fd00::5"), "web-1", {"cpu": "4", "memory": "2Gi"})
-
-
-def service(name: str, ip: str = "10.96.0.7", namespace: str = "default", **spec: Any) -> Service:
-    ports = spec.pop("ports", [{"port": 80}])
-    created = spec.pop("created", "2026-01-01T00:00:00Z")
-    metadata = {"name": name, "namespace": namespace, "creationTimestamp": created}
-    return msgspec.convert({"metadata": metadata, "spec": {"clusterIP": ip, "ports": ports, **spec}}, Service)
 
 
 def pod(namespace: str = "default", created: str = "2026-01-02T00:00:00Z", **spec: Any) -> Pod:
@@ -38,59 +31,6 @@ def pod(namespace: str = "default", created: str = "2026-01-02T00:00:00Z", **spe
 
 def container(**fields: Any) -> Container:
     return msgspec.convert({"name": "web", **fields}, Container)
-
-
-def names(services: list[Service], of: Pod) -> list[str]:
-    return [s.metadata.name for s in env.visible_services(services, of)]
-
-
-def test_a_service_is_told_in_both_forms() -> None:
-    redis = service(
-        "redis-primary", "10.0.0.11", ports=[{"port": 6379, "name": "in-mem"}, {"port": 53, "protocol": "UDP"}]
-    )
-    assert env.service_variables([redis]) == {
-        "REDIS_PRIMARY_SERVICE_HOST": "10.0.0.11",
-        "REDIS_PRIMARY_SERVICE_PORT": "6379",
-        "REDIS_PRIMARY_SERVICE_PORT_IN_MEM": "6379",
-        "REDIS_PRIMARY_PORT": "tcp://10.0.0.11:6379",
-        "REDIS_PRIMARY_PORT_6379_TCP": "tcp://10.0.0.11:6379",
-        "REDIS_PRIMARY_PORT_6379_TCP_PROTO": "tcp",
-        "REDIS_PRIMARY_PORT_6379_TCP_PORT": "6379",
-        "REDIS_PRIMARY_PORT_6379_TCP_ADDR": "10.0.0.11",
-        "REDIS_PRIMARY_PORT_53_UDP": "udp://10.0.0.11:53",
-        "REDIS_PRIMARY_PORT_53_UDP_PROTO": "udp",
-        "REDIS_PRIMARY_PORT_53_UDP_PORT": "53",
-        "REDIS_PRIMARY_PORT_53_UDP_ADDR": "10.0.0.11",
-    }
-
-
-def test_ipv6_addresses_stand_in_brackets_in_urls_only() -> None:
-    told = env.service_variables([service("six", "fd00::7")])
-    assert (told["SIX_SERVICE_HOST"], told["SIX_PORT"]) == ("fd00::7", "tcp://[fd00::7]:80")
-
-
-def test_services_younger_than_the_pod_are_not_told() -> None:
-    old, same, young = (
-        service(n, created=f"2026-01-0{d}T00:00:00Z") for n, d in (("old", 1), ("same", 2), ("young", 3))
-    )
-    assert names([young, same, old], pod()) == ["old", "same"]
-
-
-def test_headless_and_externalname_services_are_not_told() -> None:
-    assert names([service("headless", "None"), service("ext", "", type="ExternalName"), service("ok")], pod()) == ["ok"]
-
-
-def test_only_the_own_namespace_and_the_kubernetes_service() -> None:
-    services = [service("web"), service("kubernetes", created="2027-01-01T00:00:00Z"), service("db", namespace="shop")]
-    assert names(services, pod("shop")) == ["db", "kubernetes"]
-    assert names(services, pod()) == ["kubernetes", "web"]
-    assert names(services, pod(enableServiceLinks=False)) == ["kubernetes"]
-
-
-def test_a_namespaces_own_service_named_kubernetes_wins() -> None:
-    own = service("kubernetes", "10.96.9.9", namespace="shop")
-    for services in ([own, service("kubernetes")], [service("kubernetes"), own]):
-        assert [s.spec.cluster_ip for s in env.visible_services(services, pod("shop"))] == ["10.96.9.9"]
 
 
 @pytest.mark.parametrize(
@@ -118,13 +58,6 @@ def test_text_whose_dollars_are_doubled_survives(text: str) -> None:
 @given(st.dictionaries(st.from_regex(r"[A-Z]{1,5}", fullmatch=True), st.text(), min_size=1))
 def test_values_are_not_expanded_again(values: dict[str, str]) -> None:
     assert env.expand("".join(f"$({name})" for name in values), values) == "".join(values.values())
-
-
-@given(st.lists(st.from_regex(r"[a-z]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True), unique=True), st.integers(1, 65535))
-def test_variable_names_are_names_a_shell_can_say(services: list[str], port: int) -> None:
-    told = env.service_variables([service(name, ports=[{"port": port, "name": "a-b"}]) for name in services])
-    assert all(name.replace("_", "").isalnum() and name == name.upper() and not name[0].isdigit() for name in told)
-    assert {f"{s.upper().replace('-', '_')}_SERVICE_HOST" for s in services} <= set(told)
 
 
 def test_the_process_gets_own_values_before_services() -> None:
