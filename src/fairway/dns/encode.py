@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 
 from fairway.dns.names import Name
-from fairway.dns.records import Address, Data, Record, Soa, Srv, Target, Text
+from fairway.dns.records import Address, Data, Opaque, Record, Soa, Srv, Target, Text
 
 HEADER = struct.Struct("!6H")
 """Id, flags, and the counts of the four sections."""
@@ -73,8 +73,8 @@ class Writer:
 
     def _data(self, data: Data) -> None:
         match data:
-            case Address(packed):
-                self._octets += packed
+            case Address(octets) | Opaque(octets):
+                self._octets += octets
             case Target(name):
                 self._name(name)
             case Srv():

@@ -22,3 +22,7 @@ class CannotListen(DnsError):
         super().__init__(f"cannot listen on {address} port {port}: {reason}; is the address here and the port free?")
         self.address = address
         self.port = port
+
+
+class BadUpstream(DnsError):
+    """A server to forward to, or a stub domain, was written in a way that cannot be read."""

@@ -44,6 +44,13 @@ FORWARD_RESPONSES = "coredns_forward_responses_total"
 FORWARD_DURATION = "coredns_forward_request_duration_seconds"
 CACHE_HITS = "coredns_cache_hits_total"
 CACHE_MISSES = "coredns_cache_misses_total"
+FORWARD_REJECTS = "coredns_forward_max_concurrent_rejects_total"
+FORWARD_UP = "fairway_dns_upstream_up"
+CACHE_ENTRIES = "coredns_cache_entries"
+CACHE_OCTETS = "fairway_dns_cache_octets"
+CACHE_EVICTIONS = "coredns_cache_evictions_total"
+CACHE_PREFETCHES = "coredns_cache_prefetch_total"
+CACHE_STALE = "coredns_cache_served_stale_total"
 
 FAMILIES = (
     Family(REQUESTS, "counter", "Questions asked.", ("server", "zone", "type", "proto", "family")),
@@ -64,6 +71,13 @@ FAMILIES = (
     Family(FORWARD_DURATION, "histogram", "Seconds an upstream took to answer.", ("to", "rcode"), SECONDS),
     Family(CACHE_HITS, "counter", "Answers found in the cache, `success` or `denial`.", ("type",)),
     Family(CACHE_MISSES, "counter", "Questions that the cache had no answer for."),
+    Family(FORWARD_REJECTS, "counter", "Questions refused because too many were under way."),
+    Family(FORWARD_UP, "gauge", "Whether an upstream answers, and does not lead back here.", ("to",)),
+    Family(CACHE_ENTRIES, "gauge", "Answers in the cache."),
+    Family(CACHE_OCTETS, "gauge", "Octets they take, about."),
+    Family(CACHE_EVICTIONS, "counter", "Answers that made way for others."),
+    Family(CACHE_PREFETCHES, "counter", "Answers asked for anew because they were hot and soon gone."),
+    Family(CACHE_STALE, "counter", "Answers given past their time because nobody answered."),
 )
 
 

@@ -24,6 +24,11 @@ class Type(IntEnum):
     ANY = 255
 
 
+def type_text(type: int) -> str:
+    """The type as zone files write it; `TYPE65280` for one that is not spoken of here (RFC 3597)."""
+    return Type(type).name if type in Type.__members__.values() else f"TYPE{type}"
+
+
 class Rcode(IntEnum):
     """How an answer ends (RFC 1035, RFC 6891 for BADVERS, RFC 8945 for NOTAUTH)."""
 
@@ -102,7 +107,17 @@ class Text:
         return f'"{self.value.decode("latin-1")}"'
 
 
-Data = Address | Target | Srv | Soa | Text
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """Any other type, in the octets of the wire, uncompressed; written as RFC 3597 has it."""
+
+    octets: bytes
+
+    def __str__(self) -> str:
+        return f"\\# {len(self.octets)} {self.octets.hex()}".rstrip()
+
+
+Data = Address | Target | Srv | Soa | Text | Opaque
 RRsets = Mapping[int, tuple[Data, ...]]
 """What a name holds, by type. An empty mapping is a name that exists and holds nothing."""
 
@@ -125,7 +140,7 @@ class Record:
     data: Data
 
     def __str__(self) -> str:
-        return f"{names.text(self.name)} {self.ttl} IN {Type(self.type).name} {self.data}"
+        return f"{names.text(self.name)} {self.ttl} IN {type_text(self.type)} {self.data}"
 
 
 @dataclass(frozen=True, slots=True)
