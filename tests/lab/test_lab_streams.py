@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import hashlib
 import json
@@ -16,19 +15,19 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from fairway.client.kubeconfig import load
 from tests.contract.served import OLD_KUBECTL
 from tests.lab.cluster import Lab, until
+from tests.lab.websocket import WebSocket
 
 DOORS = ("REMOTE_COMMAND", "PORT_FORWARD")
 pytestmark = pytest.mark.lab
@@ -368,8 +367,7 @@ def test_logs_of_a_deployment_and_followed(lab: Lab) -> None:
     assert len({line for line in lines if line}) == 6
 
 
-@asynccontextmanager
-async def channel(lab: Lab, protocol: str, path: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+def channel(lab: Lab, protocol: str, path: str) -> WebSocket:
     """A WebSocket to something of the web pod."""
     info = load(str(lab.path / "kubeconfig"))
     context = ssl.create_default_context(cadata=info.ca_data)
@@ -377,35 +375,25 @@ async def channel(lab: Lab, protocol: str, path: str) -> AsyncIterator[aiohttp.C
         pair.write(info.cert_data + info.key_data)
         pair.flush()
         context.load_cert_chain(pair.name)
-    url = f"{info.server}/api/v1/namespaces/default/pods/web/{path}"
-    async with (
-        aiohttp.ClientSession() as session,
-        session.ws_connect(url, protocols=[protocol], ssl=context) as opened,
-    ):
-        assert opened.protocol == protocol
-        yield opened
+    return WebSocket(f"{info.server}/api/v1/namespaces/default/pods/web/{path}", protocol, context)
 
 
-async def remote(lab: Lab, protocol: str, query: str, *sent: bytes) -> list[bytes]:
+def remote(lab: Lab, protocol: str, query: str, *sent: bytes) -> list[bytes]:
     """The messages of a program over WebSocket, spoken by hand."""
-    async with channel(lab, protocol, f"exec?{query}") as opened:
+    with channel(lab, protocol, f"exec?{query}") as opened:
         for message in sent:
-            await opened.send_bytes(message)
-        received = [message.data async for message in opened]
+            opened.send(message)
+        received = list(opened)
         assert opened.close_code == 1000
     return received
 
 
 def test_ports_are_forwarded_in_the_channels_of_a_plain_websocket(lab: Lab) -> None:
-    async def story() -> dict[int, bytes]:
-        said = dict.fromkeys(range(4), b"")
-        async with channel(lab, "v4.channel.k8s.io", "portforward?ports=80,81") as opened:
-            await opened.send_bytes(b"\0GET /hostname HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            async for message in opened:
-                said[message.data[0]] += message.data[1:]
-        return said
-
-    said = asyncio.run(story())
+    said = dict.fromkeys(range(4), b"")
+    with channel(lab, "v4.channel.k8s.io", "portforward?ports=80,81") as opened:
+        opened.send(b"\0GET /hostname HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        for message in opened:
+            said[message[0]] += message[1:]
     assert said[0].startswith(b"\x50\0HTTP/1.1 200 ") and said[0].endswith(b"web\n")
     assert (said[1], said[2]) == (b"\x50\0", b"\x51\0")
     assert said[3].startswith(b"\x51\0error forwarding port 81 to the pod: nothing accepts connections there")
@@ -421,21 +409,19 @@ def told(messages: list[bytes]) -> tuple[bytes, dict[str, Any]]:
 
 @pytest.mark.parametrize("protocol", ["v4.channel.k8s.io", "v5.channel.k8s.io"])
 def test_the_channels_as_they_are_on_the_wire(lab: Lab, protocol: str) -> None:
-    said, end = told(asyncio.run(remote(lab, protocol, "command=echo&command=hi&stdout=1&stderr=1")))
+    said, end = told(remote(lab, protocol, "command=echo&command=hi&stdout=1&stderr=1"))
     assert said == b"hi\n" and end == {"metadata": {}, "status": "Success"}
     query = "command=sh&command=-c&command=read+x;+echo+$x;+exit+3&stdin=1&stdout=1&stderr=1"
-    said, end = told(asyncio.run(remote(lab, protocol, query, b"\x00ty", b"\x00ped\n")))
+    said, end = told(remote(lab, protocol, query, b"\x00ty", b"\x00ped\n"))
     assert said == b"typed\n"
     assert (end["status"], end["reason"]) == ("Failure", "NonZeroExitCode")
     assert end["details"] == {"causes": [{"reason": "ExitCode", "message": "3"}]}
 
 
 def test_v5_ends_input_and_resizes(lab: Lab) -> None:
-    said, _ = told(
-        asyncio.run(remote(lab, "v5.channel.k8s.io", "command=wc&command=-c&stdin=1&stdout=1", b"\x00abc", b"\xff\x00"))
-    )
+    said, _ = told(remote(lab, "v5.channel.k8s.io", "command=wc&command=-c&stdin=1&stdout=1", b"\x00abc", b"\xff\x00"))
     assert said.strip() == b"3"
     size = b'\x04{"Width":132,"Height":43}'
     query = "command=sh&command=-c&command=read+x;+stty+size&stdin=1&stdout=1&tty=1"
-    said, _ = told(asyncio.run(remote(lab, "v5.channel.k8s.io", query, size, b"\x00\n")))
+    said, _ = told(remote(lab, "v5.channel.k8s.io", query, size, b"\x00\n"))
     assert b"43 132" in said

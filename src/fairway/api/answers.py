@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,15 @@ class Tunnel:
     head: bytes
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """An answer that makes the connection something else: `head` agrees to that, and `serve` is who talks on it then,
+    until it returns or the client is gone."""
+
+    head: bytes
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def json_answer(value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Answer:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from fairway.api.answers import Answer, Stream, Tunnel
+from fairway.api.answers import Answer, Stream, Tunnel, Upgrade
 from fairway.api.intake import Exchange
 from fairway.api.requests import DOORS, UPGRADES
 from fairway.api.status import Failure
@@ -42,7 +42,7 @@ class Connect(Protocol):
         query: str,
         headers: Mapping[str, str],
         certificate: Mapping[str, object] | None = None,
-    ) -> Answer | Tunnel: ...
+    ) -> Answer | Tunnel | Upgrade: ...
 
 
 class App:

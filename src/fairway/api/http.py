@@ -37,6 +37,7 @@ class Site:
 
     async def open(self, sockets: list[socket.socket]) -> None:
         """Begin to serve."""
+        sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
         loop = asyncio.get_running_loop()
         for listener in sockets:
             if listener.family in (socket.AF_INET, socket.AF_INET6):
@@ -110,7 +111,6 @@ async def serve(
     stop: asyncio.Event,
 ) -> None:
     """Serve `api` on listening sockets until `stop` is set; the rest as for `context`."""
-    sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
     site = Site(api.app, context(certfile, keyfile, client_ca))
     await site.open(sockets)
     await stop.wait()

@@ -6,14 +6,13 @@ import asyncio
 import re
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from typing import TYPE_CHECKING
+from functools import cached_property
+from urllib.parse import urlencode
 
 from fairway.api.answers import Tunnel
 from fairway.api.subresources import NodeError
-
-if TYPE_CHECKING:
-    import aiohttp
-
+from fairway.http1 import Connection, request_head
+from fairway.packet import host_port
 
 CONNECT_SECONDS = 5
 AGREE_SECONDS = 15
@@ -25,34 +24,36 @@ class HttpNodeClient:
     without one, those that this machine trusts."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._context = context
-        self._session: aiohttp.ClientSession | None = None
+        self._given = context
 
     async def logs(
         self, address: str, port: int, namespace: str, pod: str, container: str, query: Mapping[str, str]
     ) -> AsyncGenerator[bytes, None]:
         """See NodeClient."""
-        import aiohttp
-
-        host = f"[{address}]" if ":" in address else address
-        url = f"https://{host}:{port}/containerLogs/{namespace}/{pod}/{container}"
-        session = self._open()
+        where = host_port(address, port)
+        path = f"/containerLogs/{namespace}/{pod}/{container}" + (f"?{urlencode(query)}" if query else "")
+        connection: Connection | None = None
         try:
-            response = await session.get(url, params=dict(query), ssl=self._context or True)
-        except (aiohttp.ClientError, OSError) as error:
-            raise NodeError(f"{address}:{port} does not answer: {error}") from error
-        if response.status != 200:
-            text = (await response.text()).strip()
-            response.release()
-            raise NodeError(text or response.reason or "refused", response.status)
-        return chunks(response)
+            connection = await Connection.open(address, port, self._context, seconds=CONNECT_SECONDS)
+            # Following a log may last for days; only reaching the agent has a limit.
+            await connection.send(request_head("GET", path, where, [("Connection", "close")], 0), b"")
+            if (code := await connection.status()) == 200:
+                found, connection = connection.rest(), None
+                return found
+            text = (await connection.body(REASON_BYTES)).decode(errors="replace").strip()
+            raise NodeError(text or connection.reason or "refused", code)
+        except OSError as error:
+            raise NodeError(f"{where} does not answer: {error}") from error
+        finally:
+            if connection:
+                connection.close()
 
     async def connect(self, address: str, port: int, path: str, headers: Mapping[str, str]) -> Tunnel:
         """See NodeClient."""
         host = f"[{address}]" if ":" in address else address
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await asyncio.open_connection(address, port, ssl=self._context or True)
+                reader, writer = await asyncio.open_connection(address, port, ssl=self._context)
         except OSError as error:
             raise NodeError(f"{address}:{port} does not answer: {error}") from error
         lines = [f"GET {path} HTTP/1.1", f"host: {host}:{port}", *(f"{name}: {headers[name]}" for name in headers)]
@@ -68,19 +69,11 @@ class HttpNodeClient:
             raise
 
     async def close(self) -> None:
-        """Let go of the connections."""
-        if self._session:
-            await self._session.close()
-            self._session = None
+        """Each connection ends with whoever it was made for."""
 
-    def _open(self) -> aiohttp.ClientSession:
-        import aiohttp
-
-        if self._session is None:
-            # Following a log may last for days; only reaching the agent has a limit.
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
-            self._session = aiohttp.ClientSession(timeout=timeout)
-        return self._session
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        return self._given or ssl.create_default_context()
 
 
 async def _agreement(reader: asyncio.StreamReader) -> bytes:
@@ -94,12 +87,3 @@ async def _agreement(reader: asyncio.StreamReader) -> bytes:
     length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
     text = await reader.readexactly(min(int(length[1]), REASON_BYTES)) if length else b""
     raise NodeError(text.decode(errors="replace").strip() or "refused", int(code[1]))
-
-
-async def chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    """An answer's body as it comes; whoever stops reading lets go of the connection."""
-    try:
-        async for chunk in response.content.iter_any():
-            yield chunk
-    finally:
-        response.close()

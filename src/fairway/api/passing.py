@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+import ssl
+from typing import Any
 
 from fairway.api import proxying, render, status
 from fairway.api.answers import Answer, Stream
 from fairway.api.keys import key_of, prefix_of
-from fairway.api.nodes import chunks
 from fairway.api.proxying import Goal
 from fairway.api.requests import Passing, Request
+from fairway.http1 import Connection, authority, request_head
 from fairway.objects.kinds import ENDPOINT_SLICE, NODE, POD, Kind
 from fairway.store.base import Store
-
-if TYPE_CHECKING:
-    import aiohttp
 
 Object = dict[str, Any]
 
@@ -30,7 +28,9 @@ class Passer:
     def __init__(self, store: Store, chance: random.Random) -> None:
         self._store = store
         self._chance = chance
-        self._session: aiohttp.ClientSession | None = None
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._tls.check_hostname = False
+        self._tls.verify_mode = ssl.CERT_NONE
 
     async def answer(self, request: Request, body: bytes) -> Answer | Stream:
         """Raises 400, 404, 503."""
@@ -44,12 +44,6 @@ class Passer:
         goal = await self._goal(request)
         proxying.check_address(goal.address, await self._node_addresses())
         return await self._ask(goal, passing, body, prefix)
-
-    async def close(self) -> None:
-        """Let go of connections."""
-        if self._session:
-            await self._session.close()
-            self._session = None
 
     async def _goal(self, request: Request) -> Goal:
         target, wanted = request.target, proxying.parse_name(request.target.name)
@@ -72,33 +66,23 @@ class Passer:
         return [render.load(entry.value, entry.modified) for entry in page.entries]
 
     async def _ask(self, goal: Goal, passing: Passing, body: bytes, prefix: str) -> Stream:
-        import aiohttp
-        from yarl import URL
-
+        """The answer as it comes: not unpacked, and no cookie of one client is told to another's pod."""
         path = passing.path or "/"
-        url = f"{goal.origin}{path}" + (f"?{passing.query}" if passing.query else "")
+        target = path + (f"?{passing.query}" if passing.query else "")
+        headers = [*proxying.passed(passing.headers).items(), ("Connection", "close")]
+        host = authority(goal.address, goal.port, goal.scheme)
+        tls = self._tls if goal.scheme == "https" else None
+        connection: Connection | None = None
         try:
-            response = await self._open().request(
-                passing.method,
-                URL(url, encoded=True),
-                data=body or None,
-                headers=proxying.passed(passing.headers),
-                allow_redirects=False,
-                ssl=False,
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            connection = await Connection.open(goal.address, goal.port, tls, seconds=CONNECT_SECONDS)
+            head = request_head(passing.method, target, host, headers, len(body))
+            await connection.send(head, body, bodyless=passing.method == "HEAD")
+            code = await connection.status()
+            found = connection
+            connection = None
+        except (OSError, ValueError) as error:
             raise status.unavailable(f"error trying to reach service: {error}") from error
-        headers = proxying.returned(list(response.headers.items()), goal, path, prefix)
-        return Stream(chunks(response), "", response.status, headers)
-
-    def _open(self) -> aiohttp.ClientSession:
-        import aiohttp
-
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-            # An answer is passed as it came: not unpacked, and no cookie of one client is told to another's pod.
-            self._session = aiohttp.ClientSession(
-                timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
-            )
-        return self._session
+        finally:
+            if connection:
+                connection.close()
+        return Stream(found.rest(), "", code, proxying.returned(found.headers, goal, path, prefix))

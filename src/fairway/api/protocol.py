@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import cast
 
 from fairway.api import heads, status, tunnels
-from fairway.api.answers import Answer, Stream
+from fairway.api.answers import Answer, Stream, Tunnel
 from fairway.api.app import App
 from fairway.api.intake import Exchange, Intake, Phase
 from fairway.api.status import Failure
@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
         self._endless = True
         try:
             async with aclosing(stream.chunks) as pieces:
-                if exchange.method != "HEAD":
+                if exchange.method != "HEAD" and self._transport:  # a client that left before hears of no end
                     async for piece in pieces:
                         if piece:
                             self._write(heads.chunk(piece) if chunked else piece)
@@ -244,11 +244,15 @@ class Connection(asyncio.Protocol):
             self._resume()
             await self._whole(exchange, answer)
         elif self._transport is None:
-            answer.writer.close()
+            if isinstance(answer, Tunnel):
+                answer.writer.close()
         else:
             self._endless = True
             try:
-                await tunnels.carry(answer, self._transport, exchange.rest)
+                if isinstance(answer, Tunnel):
+                    await tunnels.carry(answer, self._transport, exchange.rest)
+                else:
+                    await tunnels.serve(answer, self._transport, exchange.rest)
             finally:
                 self.connection_lost(None)  # the transport tells somebody else
 

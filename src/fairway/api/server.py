@@ -159,7 +159,6 @@ class Api:
                 async with asyncio.timeout(LEAVE_SECONDS):
                     await self._attendance.leave()
         await self._authority.stop()
-        await self._passer.close()
         await self._nodes.close()
 
     async def respond(

@@ -1,4 +1,4 @@
-"""EDGE: a client's connection joined to another one, once both sides agreed to an upgrade."""
+"""EDGE: a client's connection after an upgrade: joined to another one, or served in what it has become."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import os
 import socket
 import struct
 
-from fairway.api.answers import Tunnel
+from fairway.api.answers import Tunnel, Upgrade
 from fairway.kernel.linux.hangup import hung_up
 
 PIECE = 256 * 1024
 PART_SECONDS = 2.0
-"""How long the node's agent may take for what a client that has left sent before."""
+"""How long the other side may take for what was sent before the end."""
 
 
 class _Client(asyncio.StreamReaderProtocol):
@@ -30,20 +30,13 @@ class _Client(asyncio.StreamReaderProtocol):
 
 async def carry(tunnel: Tunnel, transport: asyncio.Transport, early: bytes) -> None:
     """Let bytes flow both ways until either side leaves; `early` is what the client sent before it was answered."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(loop=loop)
-    protocol = _Client(reader, loop)
-    transport.set_protocol(protocol)
-    protocol.connection_made(transport)
-    if early:
-        reader.feed_data(early)
-    writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+    reader, writer, lost = _taken_over(transport, early)
     writer.write(tunnel.head)
     tasks: list[asyncio.Future[object]] = [
         asyncio.ensure_future(_copy(reader, tunnel.writer)),
         asyncio.ensure_future(_copy(tunnel.reader, writer)),
         # While one side takes nothing the other is not read, and its end would not be seen.
-        asyncio.ensure_future(protocol.lost.wait()),
+        asyncio.ensure_future(lost.wait()),
         asyncio.ensure_future(hung_up(transport.get_extra_info("socket").fileno())),
     ]
     transport.resume_reading()
@@ -57,9 +50,41 @@ async def carry(tunnel: Tunnel, transport: asyncio.Transport, early: bytes) -> N
         await _part(tunnel.writer)
 
 
+async def serve(upgrade: Upgrade, transport: asyncio.Transport, early: bytes) -> None:
+    """Talk to a client until it has been told everything, or is gone: whatever is waited for then would be in vain."""
+    reader, writer, lost = _taken_over(transport, early)
+    writer.write(upgrade.head)
+    talking = asyncio.ensure_future(upgrade.serve(reader, writer))
+    leaving = asyncio.ensure_future(lost.wait())
+    transport.resume_reading()
+    try:
+        await asyncio.wait([talking, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if talking.done():
+            talking.result()
+    finally:
+        talking.cancel()
+        leaving.cancel()
+        await asyncio.gather(talking, leaving, return_exceptions=True)
+        await _part(writer)
+
+
+def _taken_over(
+    transport: asyncio.Transport, early: bytes
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, asyncio.Event]:
+    """A connection as streams, and what is set when it is lost."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(loop=loop)
+    protocol = _Client(reader, loop)
+    transport.set_protocol(protocol)
+    protocol.connection_made(transport)
+    if early:
+        reader.feed_data(early)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop), protocol.lost
+
+
 async def _part(writer: asyncio.StreamWriter) -> None:
-    """End the connection to the agent: with a reset when it does not take what was sent before, since the end would
-    wait behind that, and a program for its client."""
+    """End a connection: with a reset when the other side does not take what was sent before, since the end would wait
+    behind that (and, at an agent, a program for its client)."""
     handle = writer.get_extra_info("socket")
     writer.close()
     try:

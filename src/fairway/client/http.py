@@ -16,8 +16,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fairway.client.base import ApiError
-from fairway.client.connection import Connections, Headers
+from fairway.client.connection import Connections
 from fairway.client.verbs import Verbs
+from fairway.http1 import Headers
 
 TOKEN_SECONDS = 60.0
 

@@ -5,12 +5,9 @@ The numbers are those of Kubernetes' WebSocket sub-protocols (KEP-4006); `websoc
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from aiohttp import web
+from typing import Any, Protocol
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 
@@ -32,10 +29,10 @@ class Wanted:
     tty: bool = False
 
     @classmethod
-    def of(cls, query: Any) -> Wanted:
+    def of(cls, query: Mapping[str, Sequence[str]]) -> Wanted:
         """From the query of a request, in which `command` repeats."""
-        on = {name: query.get(name) == "1" for name in ("input", "output", "error", "tty")}
-        return cls(tuple(query.getall("command", ())), on["input"], on["output"], on["error"], on["tty"])
+        on = {name: query.get(name, ("",))[0] == "1" for name in ("input", "output", "error", "tty")}
+        return cls(tuple(query.get("command", ())), on["input"], on["output"], on["error"], on["tty"])
 
 
 def exit_status(code: int) -> Mapping[str, Any]:
@@ -65,8 +62,6 @@ def failure_status(message: str) -> Mapping[str, Any]:
 
 class Channels(Protocol):
     """The agent's side of one connection. Sending to a client that has left is not an error: receiving tells."""
-
-    response: web.StreamResponse
 
     async def greet(self, wanted: Wanted) -> bool:
         """Wait until the client has made its streams; False when it does not."""

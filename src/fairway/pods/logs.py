@@ -6,7 +6,7 @@ import asyncio
 import ctypes
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +88,7 @@ def _last(lines: Iterable[bytes], count: int | None) -> Iterable[bytes]:
     return lines if count is None else deque(lines, maxlen=count)
 
 
-async def read(source: Source, query: Query) -> AsyncIterator[bytes]:
+async def read(source: Source, query: Query) -> AsyncGenerator[bytes, None]:
     """The wanted part of a log in pieces; with `follow`, on until the attempt has ended."""
     left = query.limit
     async for piece in _pieces(source, query):

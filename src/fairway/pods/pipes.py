@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from typing import Any, Protocol
-
-from aiohttp import ClientConnectionResetError, WSMsgType, web
+from collections import deque
+from collections.abc import Mapping
+from typing import Protocol
 
 from fairway.kernel.linux.hangup import hung_up
+from fairway.pods.messages import BINARY, CLOSE, NORMAL, PONG, Event, Intake, Left, Message, Pinged, closing, frame
 
 FAREWELL_SECONDS = 2.0  # how long a client may take to end the connection after us
 _READ_AHEAD = 64 * 1024
-_GONE = (ClientConnectionResetError, ConnectionError)
 
 
 class Pipe(Protocol):
     """The agent's side of a connection. Writing to a client that has left is not an error: reading tells."""
-
-    response: web.StreamResponse
 
     async def read(self) -> bytes:
         """What has come next; b"" once the client has left."""
@@ -34,105 +31,94 @@ class Pipe(Protocol):
         """End the connection."""
 
 
-def offered(request: web.Request, header: str) -> list[str]:
-    """What a client lists in a header, over all lines of that name."""
-    values = (value for line in request.headers.getall(header, ()) for value in line.split(","))
-    return [value.strip() for value in values if value.strip()]
+def offered(headers: Mapping[str, str], name: str) -> list[str]:
+    """What a client lists in a header."""
+    return [value.strip() for value in headers.get(name, "").split(",") if value.strip()]
 
 
-def upgrade_of(request: web.Request) -> str:
+def upgrade_of(headers: Mapping[str, str]) -> str:
     """What the client wants the connection to become, in lower case; "" if nothing."""
-    wishes = [value.lower() for value in offered(request, "connection")]
-    return request.headers.get("upgrade", "").lower() if "upgrade" in wishes else ""
-
-
-async def departed(request: web.Request) -> None:
-    """Returns when the client behind a request has left."""
-    handle = request.transport.get_extra_info("socket") if request.transport is not None else None
-    if handle is not None:
-        await hung_up(handle.fileno())
-
-
-class _Incoming:
-    """What the HTTP server hands the connection's bytes to from now on."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self.reader = asyncio.StreamReader(limit=_READ_AHEAD)
-        self.reader.set_transport(transport)
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self.reader.feed_data(data)
-        return False, b""
-
-    def feed_eof(self) -> None:
-        self.reader.feed_eof()
+    wishes = [value.lower() for value in offered(headers, "connection")]
+    return headers.get("upgrade", "").lower() if "upgrade" in wishes else ""
 
 
 class BarePipe:
     """A connection that was upgraded to something that is not HTTP."""
 
-    def __init__(self, request: web.Request, response: web.StreamResponse, reader: asyncio.StreamReader) -> None:
-        self.response = response
-        self._request = request
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
-
-    @classmethod
-    async def accept(cls, request: web.Request, protocol: str, headers: dict[str, str]) -> BarePipe:
-        """Agree to become `protocol`."""
-        transport = request.transport
-        if transport is None:
-            raise ConnectionResetError("the client left before the upgrade")
-        incoming: Any = _Incoming(transport)
-        request.protocol.set_parser(incoming)
-        request.protocol.keep_alive(False)
-        response = web.StreamResponse(status=101, headers={"Connection": "Upgrade", "Upgrade": protocol, **headers})
-        await response.prepare(request)
-        return cls(request, response, incoming.reader)
+        self._writer = writer
 
     async def read(self) -> bytes:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
             return await self._reader.read(_READ_AHEAD)
         return b""
 
     async def write(self, data: bytes) -> None:
-        with contextlib.suppress(*_GONE):
-            await self.response.write(data)
+        if self._writer.is_closing():
+            return
+        with contextlib.suppress(OSError):
+            self._writer.write(data)
+            await self._writer.drain()
 
     async def departed(self) -> None:
-        await departed(self._request)
+        await hung_up(self._writer.get_extra_info("socket").fileno())
 
     async def close(self) -> None:
-        if self._request.transport is not None:
-            self._request.transport.close()
+        self._writer.close()
 
 
 class TunnelPipe:
     """The same, of the messages of a WebSocket."""
 
-    def __init__(self, request: web.Request, response: web.WebSocketResponse) -> None:
-        self.response: web.StreamResponse = response
-        self._socket = response
-        self._request = request
-
-    @classmethod
-    async def accept(cls, request: web.Request, protocols: Sequence[str]) -> TunnelPipe:
-        """Agree to the first of the client's sub-protocols that is among `protocols`."""
-        response = web.WebSocketResponse(protocols=protocols, compress=False, timeout=FAREWELL_SECONDS)
-        await response.prepare(request)
-        return cls(request, response)
+    def __init__(self, line: Pipe) -> None:
+        self._line = line
+        self._intake = Intake()
+        self._events: deque[Event] = deque()
+        self._left = self._parting = False
 
     async def read(self) -> bytes:
-        async for message in self._socket:
-            if message.type is WSMsgType.BINARY and message.data:
-                return bytes(message.data)
+        while (event := await self._next()) is not None:
+            match event:
+                case Message(data, True) if data:
+                    return data
+                case Pinged(data):
+                    await self._say(PONG, data)
+                case Left(answer):
+                    await self._part(answer)
         return b""
 
     async def write(self, data: bytes) -> None:
-        with contextlib.suppress(*_GONE):
-            await self._socket.send_bytes(data)
+        await self._say(BINARY, data)
 
     async def departed(self) -> None:
-        await departed(self._request)
+        await self._line.departed()
 
     async def close(self) -> None:
-        await self._socket.close()
+        """The client answers a CLOSE with its own; what it still says before that is for nobody (section 7.1.1)."""
+        await self._part(closing(NORMAL))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                while await self._next() is not None:
+                    pass
+        await self._line.close()
+
+    async def _next(self) -> Event | None:
+        """What comes next; None once the client has left."""
+        while not self._events:
+            if self._left:
+                return None
+            data = await self._line.read()
+            self._events.extend(self._intake.receive(data) if data else ())
+            self._left = not data or any(isinstance(event, Left) for event in self._events)
+        return self._events.popleft()
+
+    async def _say(self, opcode: int, data: bytes) -> None:
+        if not self._parting:
+            await self._line.write(frame(opcode, data))
+
+    async def _part(self, said: bytes) -> None:
+        """Say CLOSE, once; nothing is said after it."""
+        if not self._parting:
+            self._parting = True
+            await self._line.write(frame(CLOSE, said))

@@ -11,8 +11,6 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from aiohttp import web
-
 from fairway.pods.channels import CLOSE, ERROR, RESIZE, STDERR, STDIN, STDOUT, Wanted
 from fairway.pods.multiplex import Session, Stream
 from fairway.pods.pipes import Pipe
@@ -35,7 +33,6 @@ class SpdyChannels:
     """`Channels` over SPDY."""
 
     def __init__(self, pipe: Pipe, protocol: str) -> None:
-        self.response: web.StreamResponse = pipe.response
         self._protocol = protocol
         self._session = Session(pipe)
         self._running = asyncio.ensure_future(self._session.run())

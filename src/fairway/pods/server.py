@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import ssl
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import parse_qs, unquote
 
 import msgspec
-from aiohttp import web
 
+from fairway.api.answers import JSON, Answer, Stream, Upgrade
+from fairway.api.app import App
+from fairway.api.http import Site, context
+from fairway.api.intake import Exchange
 from fairway.pods import forward, logs, streaming, upgrades
 from fairway.pods.channels import NoProtocol, Wanted
 from fairway.pods.config import AgentConfig
 from fairway.pods.errors import NotFound
 from fairway.pods.logs import Query
+from fairway.pods.pipes import BarePipe, upgrade_of
 from fairway.pods.records import PodDir, pod_dirs
 from fairway.pods.view import Pod, seconds_of
 
+TEXT = "text/plain; charset=utf-8"
+DOORS = ("/exec/", "/attach/", "/portForward/")
 _TRUE = frozenset({"1", "t", "T", "true", "True", "TRUE"})
 
 
@@ -53,6 +59,13 @@ def _number(parameters: Mapping[str, str], name: str, least: int) -> int:
     return int(text)
 
 
+class Agent(App):
+    """What a node answers. Its doors are connections."""
+
+    def opens(self, exchange: Exchange) -> bool:
+        return exchange.path.startswith(DOORS) and upgrade_of(exchange.headers) in upgrades.SERVED
+
+
 class Server:
     """The handlers; `pods` tells the pods of the node."""
 
@@ -60,41 +73,63 @@ class Server:
         self._config = config
         self._pods = pods
 
-    def app(self) -> web.Application:
-        """The routes."""
-        app = web.Application()
-        app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
-        app.router.add_get("/exec/{namespace}/{pod}/{container}", self._exec)
-        app.router.add_get("/attach/{namespace}/{pod}/{container}", self._attach)
-        app.router.add_get("/portForward/{namespace}/{pod}", self._forward)
-        app.router.add_get("/pods", self._list)
-        app.router.add_get("/healthz", self._healthz)
-        return app
+    def app(self) -> Agent:
+        """What is served."""
+        return Agent(self.respond, self.connect)
 
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok")
+    async def respond(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        certificate: Mapping[str, object] | None = None,
+    ) -> Answer | Stream:
+        """Answer a request by its parts, as in `api.app`."""
+        if method not in ("GET", "HEAD"):
+            return _text(405, "only GET is served")
+        try:
+            match _parts(path):
+                case ["containerLogs", namespace, pod, container]:
+                    return self._logs(namespace, pod, container, query)
+                case ["pods"]:
+                    return self._list()
+                case ["healthz"]:
+                    return Answer(200, b"ok", TEXT)
+            self._agree(path, query, headers)  # without an upgrade, this says what is missing
+        except (BadQuery, NotFound, NoProtocol) as error:
+            return _refused(error)
+        return _text(404, "there is nothing here")
 
-    async def _list(self, _: web.Request) -> web.Response:
+    async def connect(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        certificate: Mapping[str, object] | None = None,
+    ) -> Answer | Upgrade:
+        """Answer a request that asks for an upgrade of its connection, once it is sure that there is something to talk
+        to."""
+        if method != "GET":
+            return _text(405, "only GET is served")
+        try:
+            return self._agree(path, query, headers) or _text(404, "there is nothing here")
+        except (NotFound, NoProtocol) as error:
+            return _refused(error)
+
+    def _list(self) -> Answer:
         items = [msgspec.to_builtins(pod) for pod in self._pods()]
         body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
-        return web.Response(text=json.dumps(body), content_type="application/json")
+        return Answer(200, msgspec.json.encode(body), JSON)
 
-    async def _logs(self, request: web.Request) -> web.StreamResponse:
-        try:
-            query = query_of(request.query, time.time())
-            namespace, pod, container = (request.match_info[part] for part in ("namespace", "pod", "container"))
-            directory = self._directory(namespace, pod)
-            source = logs.source(directory, container, query.previous, self._waiting(namespace, pod, container))
-        except BadQuery as error:
-            return web.Response(status=400, text=f"{error}\n")
-        except NotFound as error:
-            return web.Response(status=404 if error.absent else 400, text=f"{error}\n")
-        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        await response.prepare(request)
-        async for piece in logs.read(source, query):
-            await response.write(piece)
-        await response.write_eof()
-        return response
+    def _logs(self, namespace: str, pod: str, container: str, query: str) -> Stream:
+        """Raises BadQuery, NotFound."""
+        wanted = query_of({name: values[0] for name, values in _query(query).items()}, time.time())
+        directory = self._directory(namespace, pod)
+        source = logs.source(directory, container, wanted.previous, self._waiting(namespace, pod, container))
+        return Stream(logs.read(source, wanted), TEXT)
 
     def _waiting(self, namespace: str, name: str, container: str) -> str:
         """Why a container waits, as its pod's status says."""
@@ -104,39 +139,37 @@ class Server:
         found = (s["state"].get("waiting") or {} for s in states if s["name"] == container)
         return next(found, {}).get("reason") or "ContainerCreating"
 
-    async def _exec(self, request: web.Request) -> web.StreamResponse:
-        return await self._stream(request, streaming.run_program)
+    def _agree(self, path: str, query: str, headers: Mapping[str, str]) -> Upgrade | None:
+        """Raises NotFound, NoProtocol."""
+        match _parts(path):
+            case ["exec", namespace, pod, container]:
+                return self._session(self._directory(namespace, pod), container, query, headers, streaming.run_program)
+            case ["attach", namespace, pod, container]:
+                return self._session(
+                    self._directory(namespace, pod), container, query, headers, streaming.attach_container
+                )
+            case ["portForward", namespace, pod]:
+                dial = forward.dialer(self._directory(namespace, pod))
+                head, serve = upgrades.forwarding(headers, _query(query), dial)
+                return Upgrade(head, lambda reader, writer: serve(BarePipe(reader, writer)))
+        return None
 
-    async def _attach(self, request: web.Request) -> web.StreamResponse:
-        return await self._stream(request, streaming.attach_container)
+    def _session(
+        self, directory: PodDir, container: str, query: str, headers: Mapping[str, str], session: streaming.Session
+    ) -> Upgrade:
+        streaming.check_runs(directory, container)
+        head, make = upgrades.channels(headers)
+        wanted = Wanted.of(_query(query))
 
-    async def _stream(self, request: web.Request, serve: streaming.Session) -> web.StreamResponse:
-        """Agree to the upgrade once it is sure that there is something to talk to."""
-        container = request.match_info["container"]
-        try:
-            directory = self._directory(request.match_info["namespace"], request.match_info["pod"])
-            streaming.check_runs(directory, container)
-            channels = await upgrades.channels(request)
-        except NotFound as error:
-            return web.Response(status=404 if error.absent else 400, text=f"{error}\n")
-        except NoProtocol as error:
-            return web.Response(status=400, text=f"{error}\n")
-        wanted = Wanted.of(request.query)
-        try:
-            if await channels.greet(wanted):
-                await channels.finish(await serve(channels, directory, container, wanted))
-        finally:
-            await channels.end()
-        return channels.response
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            channels = make(BarePipe(reader, writer))
+            try:
+                if await channels.greet(wanted):
+                    await channels.finish(await session(channels, directory, container, wanted))
+            finally:
+                await channels.end()
 
-    async def _forward(self, request: web.Request) -> web.StreamResponse:
-        try:
-            dial = forward.dialer(self._directory(request.match_info["namespace"], request.match_info["pod"]))
-            return await upgrades.forwarding(request, dial)
-        except NotFound as error:
-            return web.Response(status=404 if error.absent else 400, text=f"{error}\n")
-        except NoProtocol as error:
-            return web.Response(status=400, text=f"{error}\n")
+        return Upgrade(head, serve)
 
     def _directory(self, namespace: str, name: str) -> PodDir:
         found = [
@@ -150,24 +183,29 @@ class Server:
         return next((d for d in found if d.path.name in living), found[0])
 
 
-def _tls(config: AgentConfig) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(config.cert_file, config.key_file)
-    if config.client_ca_file:
-        context.load_verify_locations(config.client_ca_file)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
+def _parts(path: str) -> list[str]:
+    return [unquote(part) for part in path.split("/")[1:]]
+
+
+def _query(text: str) -> dict[str, list[str]]:
+    return parse_qs(text, keep_blank_values=True)
+
+
+def _text(code: int, text: str) -> Answer:
+    return Answer(code, f"{text}\n".encode(), TEXT)
+
+
+def _refused(error: BadQuery | NotFound | NoProtocol) -> Answer:
+    return _text(404 if isinstance(error, NotFound) and error.absent else 400, str(error))
 
 
 async def serve(config: AgentConfig, pods: Callable[[], Sequence[Pod]]) -> None:
     """Serve until cancelled."""
-    app = Server(config, pods).app()
-    # Handlers are cancelled when their client is gone: whatever they wait for, it would be in vain.
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
-    await runner.setup()
+    tls = context(config.cert_file, config.key_file, config.client_ca_file or None, required=True)
+    site = Site(Server(config, pods).app(), tls)
+    family = socket.AF_INET6 if ":" in config.node_ip else socket.AF_INET
+    await site.open([socket.create_server((config.node_ip, config.port), family=family)])
     try:
-        site = web.TCPSite(runner, config.node_ip, config.port, ssl_context=_tls(config), reuse_address=True)
-        await site.start()
         await asyncio.Event().wait()
     finally:
-        await runner.cleanup()
+        await site.close()

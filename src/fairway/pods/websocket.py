@@ -6,15 +6,12 @@ Every binary message is one byte, the channel, and that channel's bytes. v5 adds
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from aiohttp import ClientConnectionResetError, WSMsgType, web
-
 from fairway.pods.channels import ERROR, STDERR, STDOUT, Wanted
-from fairway.pods.pipes import FAREWELL_SECONDS, departed
+from fairway.pods.pipes import TunnelPipe
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 SETTLE_SECONDS = 0.05
@@ -25,17 +22,8 @@ streams, and throws away what comes for one that is not there yet (kubernetes/ku
 class WebSocketChannels:
     """`Channels` over a WebSocket."""
 
-    def __init__(self, request: web.Request, response: web.WebSocketResponse) -> None:
-        self.response: web.StreamResponse = response
-        self._socket = response
-        self._request = request
-
-    @classmethod
-    async def accept(cls, request: web.Request) -> WebSocketChannels:
-        """Agree to the upgrade."""
-        response = web.WebSocketResponse(protocols=PROTOCOLS, compress=False, timeout=FAREWELL_SECONDS)
-        await response.prepare(request)
-        return cls(request, response)
+    def __init__(self, pipe: TunnelPipe) -> None:
+        self._pipe = pipe
 
     async def greet(self, wanted: Wanted) -> bool:
         """An empty message, by which clients know that the streams are there, once the client has made its own."""
@@ -44,20 +32,18 @@ class WebSocketChannels:
         return True
 
     async def send(self, channel: int, data: bytes) -> None:
-        with contextlib.suppress(ClientConnectionResetError, ConnectionError):
-            await self._socket.send_bytes(bytes((channel,)) + data)
+        await self._pipe.write(bytes((channel,)) + data)
 
     async def received(self) -> AsyncIterator[tuple[int, bytes]]:
-        async for message in self._socket:
-            if message.type is WSMsgType.BINARY and message.data:
-                yield message.data[0], message.data[1:]
+        while message := await self._pipe.read():
+            yield message[0], message[1:]
 
     async def departed(self) -> None:
-        await departed(self._request)
+        await self._pipe.departed()
 
     async def finish(self, status: Mapping[str, Any]) -> None:
         await self.send(ERROR, json.dumps(status).encode())
-        await self._socket.close()
+        await self._pipe.close()
 
     async def end(self) -> None:
         """The server ends the connection when the handler does."""

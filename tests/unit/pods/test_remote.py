@@ -21,7 +21,6 @@ V4, V3, V2, V1 = PROTOCOLS
 def played(story: Callable[[Client, SpdyChannels], Coroutine[Any, Any, None]], protocol: str = V4) -> None:
     async def play() -> None:
         client: Any = Client()
-        client.response = None
         channels = SpdyChannels(client, protocol)
         try:
             async with asyncio.timeout(10):

@@ -1,21 +1,21 @@
-"""The node's HTTP: query parameters, and logs over a real socket."""
+"""What a node answers: query parameters, logs, and who is told no."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
-from aiohttp.test_utils import TestServer
 
+from fairway.api.answers import Answer, Stream
+from fairway.api.intake import Exchange
 from fairway.pods.config import AgentConfig
 from fairway.pods.logs import Query
 from fairway.pods.server import BadQuery, Server, query_of
 from fairway.pods.view import Metadata, Pod
 from tests.unit.pods.test_logs import entries, make
+from tests.unit.pods.test_messages import HANDSHAKE
 
 
 def test_pod_log_options() -> None:
@@ -33,38 +33,74 @@ def test_a_bad_option_is_named(bad: dict[str, str]) -> None:
         query_of(bad, 0.0)
 
 
-def ask(tmp_path: Path, question: Callable[[ClientSession, str], Awaitable[None]]) -> None:
-    config = AgentConfig("node-a", tmp_path, "127.0.0.1")
+def node(tmp_path: Path) -> Server:
+    """A node with the pod web-1, whose container `web` has logged and whose container `late` waits."""
+    (tmp_path / "pods").mkdir()
+    make(tmp_path / "pods", *entries(3))
     init = {"name": "late", "state": {"waiting": {"reason": "PodInitializing"}}}
-    metadata = Metadata(name="web-1", namespace="default", uid="u")
-    pods = [Pod(metadata=metadata, status={"containerStatuses": [init]})]
+    pods = [Pod(metadata=Metadata(name="web-1", namespace="default", uid="u"), status={"containerStatuses": [init]})]
+    return Server(AgentConfig("node-a", tmp_path, "127.0.0.1"), lambda: pods)
 
-    async def play() -> None:
-        async with TestServer(Server(config, lambda: pods).app()) as server, ClientSession() as session:
-            await question(session, str(server.make_url("")).rstrip("/"))
 
-    asyncio.run(play())
+def ask(server: Server, url: str, method: str = "GET") -> tuple[int, str]:
+    """The answer to a request without a body."""
+
+    async def play() -> tuple[int, str]:
+        path, _, query = url.partition("?")
+        answer = await server.app().respond(method, path, query, {}, b"")
+        if isinstance(answer, Answer):
+            return answer.status, answer.bytes().decode()
+        assert isinstance(answer, Stream)
+        return answer.status, b"".join([piece async for piece in answer.chunks]).decode()
+
+    return asyncio.run(play())
 
 
 def test_logs_pods_and_health(tmp_path: Path) -> None:
-    (tmp_path / "pods").mkdir()
-    make(tmp_path / "pods", *entries(3))
+    server, logs = node(tmp_path), "/containerLogs/default/web-1"
+    for url, status, text in (
+        (f"{logs}/web?tailLines=1", 200, "line 2\n"),
+        (f"{logs}/web?follow=true", 200, "line 0\nline 1\nline 2\n"),
+        (f"{logs}/web?tailLines=x", 400, "tailLines: 'x' must be a whole number of at least 0\n"),
+        (f"{logs}/other", 400, 'container "other" in pod "web-1" is waiting to start: ContainerCreating\n'),
+        (f"{logs}/late", 400, 'container "late" in pod "web-1" is waiting to start: PodInitializing\n'),
+        ("/containerLogs/default/none/web", 404, 'pod "none" not found on node node-a\n'),
+        ("/containerLogs/default", 404, "there is nothing here\n"),
+        ("/healthz", 200, "ok"),
+    ):
+        assert ask(server, url) == (status, text)
+    [pod] = json.loads(ask(server, "/pods")[1])["items"]
+    assert pod["metadata"]["name"] == "web-1"
+    assert ask(server, "/healthz", "POST")[0] == 405
 
-    async def question(session: ClientSession, url: str) -> None:
-        logs = f"{url}/containerLogs/default/web-1"
-        for path, status, text in (
-            (f"{logs}/web?tailLines=1", 200, "line 2\n"),
-            (f"{logs}/web?follow=true", 200, "line 0\nline 1\nline 2\n"),
-            (f"{logs}/web?tailLines=x", 400, "tailLines: 'x' must be a whole number of at least 0\n"),
-            (f"{logs}/other", 400, 'container "other" in pod "web-1" is waiting to start: ContainerCreating\n'),
-            (f"{logs}/late", 400, 'container "late" in pod "web-1" is waiting to start: PodInitializing\n'),
-            (f"{url}/containerLogs/default/none/web", 404, 'pod "none" not found on node node-a\n'),
-            (f"{url}/healthz", 200, "ok"),
-        ):
-            async with session.get(path) as answer:
-                assert (answer.status, await answer.text()) == (status, text)
-        async with session.get(f"{url}/pods") as answer:
-            [pod] = json.loads(await answer.text())["items"]
-            assert pod["metadata"]["name"] == "web-1"
 
-    ask(tmp_path, question)
+@pytest.mark.parametrize(
+    ("url", "code", "said"),
+    [
+        ("/exec/default/web-1/late?command=x", 400, "container late does not run (now)"),
+        ("/attach/default/none/c", 404, 'pod "none" not found'),
+        ("/portForward/default/web-1", 400, "the pod does not run (now)"),
+        ("/portForward/default", 404, "nothing here"),
+    ],
+)
+def test_a_door_stays_shut_with_or_without_an_upgrade(tmp_path: Path, url: str, code: int, said: str) -> None:
+    server = node(tmp_path)
+    assert ask(server, url)[0] == code
+    path, _, query = url.partition("?")
+    answer = asyncio.run(server.app().connect("GET", path, query, HANDSHAKE))
+    assert isinstance(answer, Answer) and answer.status == code and said in answer.bytes().decode()
+    assert asyncio.run(server.app().connect("POST", path, query, HANDSHAKE)).status == 405  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "opens"),
+    [
+        ("/exec/default/web-1/web", HANDSHAKE, True),
+        ("/portForward/default/web-1", {"connection": "keep-alive, Upgrade", "upgrade": "SPDY/3.1"}, True),
+        ("/exec/default/web-1/web", {"connection": "upgrade", "upgrade": "h2c"}, False),
+        ("/exec/default/web-1/web", {"upgrade": "websocket"}, False),
+        ("/pods", HANDSHAKE, False),
+    ],
+)
+def test_doors_alone_are_connections(tmp_path: Path, path: str, headers: dict[str, str], opens: bool) -> None:
+    assert node(tmp_path).app().opens(Exchange("GET", path, headers=headers)) == opens

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from multidict import MultiDict
 
 from fairway.pods.channels import STDERR, STDOUT, SUCCESS, Wanted, exit_status
 from fairway.pods.streaming import Output, Streams
@@ -46,7 +45,7 @@ def test_an_end_is_told_as_clients_read_it() -> None:
 
 
 def test_the_query_says_what_is_wanted() -> None:
-    query = MultiDict([("command", "sh"), ("command", "-c"), ("input", "1"), ("tty", "1"), ("error", "0")])
+    query = {"command": ["sh", "-c"], "input": ["1"], "tty": ["1"], "error": ["0"]}
     assert Wanted.of(query) == Wanted(("sh", "-c"), stdin=True, stdout=False, stderr=False, tty=True)
 
 
