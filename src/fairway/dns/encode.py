@@ -32,6 +32,15 @@ class Writer:
         self._places: dict[Name, int] = {}
         self._counts = [0, 0, 0, 0]
 
+    @property
+    def length(self) -> int:
+        """Octets written."""
+        return len(self._octets)
+
+    def count(self, section: int) -> int:
+        """Records written to a section."""
+        return self._counts[section]
+
     def question(self, name: Name, type: int, klass: int) -> None:
         """Repeat the question, letter for letter."""
         self._name(name)

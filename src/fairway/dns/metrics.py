@@ -55,7 +55,7 @@ CACHE_STALE = "coredns_cache_served_stale_total"
 FAMILIES = (
     Family(REQUESTS, "counter", "Questions asked.", ("server", "zone", "type", "proto", "family")),
     Family(RESPONSES, "counter", "Replies given, by their rcode.", ("server", "zone", "rcode")),
-    Family(DURATION, "histogram", "Seconds from reading a question to its reply.", ("server", "zone"), SECONDS),
+    Family(DURATION, "histogram", "Seconds from reading a question to its reply.", ("server",), SECONDS),
     Family(REQUEST_SIZE, "histogram", "Octets of questions.", ("server", "zone", "proto"), OCTETS),
     Family(RESPONSE_SIZE, "histogram", "Octets of replies.", ("server", "zone", "proto"), OCTETS),
     Family(PANICS, "counter", "Questions whose answer could not be made for a fault of ours."),
@@ -82,11 +82,17 @@ FAMILIES = (
 
 
 @dataclass(slots=True)
-class _Histogram:
+class Histogram:
     """How many values fell up to each bound and beyond the last, and their sum."""
 
+    bounds: tuple[float, ...]
     counts: list[int]
     sum: float = 0.0
+
+    def add(self, value: float, times: int = 1) -> None:
+        """Take a value, `times` over."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
 
 
 @dataclass(slots=True)
@@ -95,7 +101,7 @@ class _Series:
 
     family: Family
     numbers: dict[Labels, float] = field(default_factory=dict)
-    histograms: dict[Labels, _Histogram] = field(default_factory=dict)
+    histograms: dict[Labels, Histogram] = field(default_factory=dict)
 
 
 class Metrics:
@@ -120,13 +126,17 @@ class Metrics:
 
     def observe(self, name: str, value: float, *labels: str, times: int = 1) -> None:
         """Add a value (seconds, octets) to a histogram, `times` over."""
+        self.histogram(name, *labels).add(value, times)
+
+    def histogram(self, name: str, *labels: str) -> Histogram:
+        """A histogram to add to, for those who do so often."""
         series = self._series[name]
         held = series.histograms.get(labels)
         if held is None:
             self._check(name, labels)
-            held = series.histograms[labels] = _Histogram([0] * (len(series.family.bounds) + 1))
-        held.counts[bisect_left(series.family.bounds, value)] += times
-        held.sum += value * times
+            held = Histogram(series.family.bounds, [0] * (len(series.family.bounds) + 1))
+            series.histograms[labels] = held
+        return held
 
     def value(self, name: str, *labels: str) -> float:
         """A counter's or gauge's value, or the number of values a histogram has seen; 0 if nothing was told."""
@@ -166,7 +176,7 @@ def _lines(series: _Series) -> Iterator[str]:
         yield from _histogram_lines(family, labels, held)
 
 
-def _histogram_lines(family: Family, labels: Labels, held: _Histogram) -> Iterator[str]:
+def _histogram_lines(family: Family, labels: Labels, held: Histogram) -> Iterator[str]:
     total = 0
     for bound, count in zip((*family.bounds, float("inf")), held.counts, strict=True):
         total += count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from fairway.dns import names
 from fairway.dns.view import Pod
@@ -16,17 +17,20 @@ class PodIndex:
         self._counts: Counter[tuple[bytes, bytes]] = Counter()
         self._per_namespace: Counter[bytes] = Counter()
 
-    def set(self, pod: Pod) -> None:
-        """Take a Pod's present state."""
-        self.delete(pod.metadata.namespace, pod.metadata.name)
+    def set(self, pod: Pod) -> Iterable[bytes]:
+        """Take a Pod's present state; gives the addresses it had and has."""
+        before = self.delete(pod.metadata.namespace, pod.metadata.name)
         addresses = tuple({packed for text in pod.addresses if (packed := names.pack(text)) is not None})
         if addresses:
             self._addresses[pod.metadata.namespace, pod.metadata.name] = addresses
             self._count(pod.metadata.namespace, addresses, 1)
+        return {*before, *addresses}
 
-    def delete(self, namespace: str, name: str) -> None:
-        """Forget a Pod; one that is not known is no error."""
-        self._count(namespace, self._addresses.pop((namespace, name), ()), -1)
+    def delete(self, namespace: str, name: str) -> Iterable[bytes]:
+        """Forget a Pod; one that is not known is no error. Gives the addresses it had."""
+        before = self._addresses.pop((namespace, name), ())
+        self._count(namespace, before, -1)
+        return before
 
     def has(self, namespace: bytes, packed: bytes) -> bool:
         """Whether a Pod of the namespace has the address."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Literal
 
 from fairway.dns import names
 from fairway.dns.names import Name
@@ -122,6 +123,12 @@ RRsets = Mapping[int, tuple[Data, ...]]
 """What a name holds, by type. An empty mapping is a name that exists and holds nothing."""
 
 
+Root = tuple[Literal["service", "namespace", "pod", "address", "any"], bytes, bytes]
+"""A thing that answers are read from: a Service (namespace, name), a namespace, a Pod's address (namespace, packed), an
+address that may have names (packed), or any change at all. What is not used is b""."""
+ANY_CHANGE: Root = ("any", b"", b"")
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One question of class IN. `name` is spelled as asked; `type` may be any number."""
@@ -152,3 +159,7 @@ class Answer:
     authority: tuple[Record, ...] = ()
     additional: tuple[Record, ...] = ()
     authoritative: bool = True
+    alias: Question | None = None
+    """What is left to ask when an alias leads out of our zones."""
+    roots: frozenset[Root] = field(default=frozenset(), compare=False)
+    """What it was read from: it stays right until one of these changes."""

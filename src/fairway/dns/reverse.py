@@ -45,8 +45,8 @@ class ReverseIndex(Generic[K]):
         place = bisect_left(self._sorted, _by_family(first), key=_by_family)
         return place < len(self._sorted) and _by_family(self._sorted[place]) <= _by_family(last)
 
-    def move(self, key: K, before: Iterable[bytes], after: Iterable[bytes]) -> None:
-        """`key` claimed `before` and now claims `after`."""
+    def move(self, key: K, before: Iterable[bytes], after: Iterable[bytes]) -> Iterable[bytes]:
+        """`key` claimed `before` and now claims `after`; gives the addresses for which this is a change."""
         old, new = set(before), set(after)
         for packed in old - new:
             claims = self._claims[packed]
@@ -59,6 +59,7 @@ class ReverseIndex(Generic[K]):
                 self._claims[packed] = set()
                 self._sorted = None
             self._claims[packed].add(key)
+        return old ^ new
 
 
 def _by_family(packed: bytes) -> tuple[int, bytes]:

@@ -10,14 +10,21 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from time import monotonic
+from typing import Any, Protocol, TypedDict
 
 from fairway.client.base import Client
 from fairway.client.follow import follow
 from fairway.client.informer import Cache, Change
 from fairway.dns import view, wire
+from fairway.dns.answers import Answers, Place
+from fairway.dns.guard import Guard, RateLimit
+from fairway.dns.metrics import Metrics
+from fairway.dns.names import Name
+from fairway.dns.records import Record, Root
 from fairway.dns.tcp import DEFAULT_LIMITS, Limits, TcpListener
-from fairway.dns.udp import UdpListener
+from fairway.dns.udp import Elsewhere, UdpListener
+from fairway.dns.wire import Manner, Referral
 from fairway.dns.zone import Zone
 from fairway.objects import kinds
 from fairway.objects.kinds import Kind
@@ -43,12 +50,48 @@ _SOURCES = (
 _POD_SOURCE = _Source(kinds.POD, view.decode_pod, Zone.set_pod, Zone.delete_pod)
 
 
+class Upstream(Protocol):
+    """Who answers for names outside the zone."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Be at work until `stop` is set."""
+
+    async def resolve(self, message: bytes, *, udp: bool, client: str) -> bytes:
+        """The reply to a query, which came by UDP (its limits of size hold) or TCP from the address `client`."""
+
+    async def lookup(self, name: Name, type: int) -> tuple[Record, ...]:
+        """The records of a name, aliases on the way included; empty if there are none or nobody answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a server serves. `shared` binds addresses that other workers bind too; `rate` is the number of replies a
+    second that one client may have (0: any); `log_queries` writes a line for each query."""
+
+    limits: Limits = DEFAULT_LIMITS
+    shuffle: bool = True
+    shared: bool = False
+    rate: float = 0
+    log_queries: bool = False
+
+
+DEFAULT_OPTIONS = Options()
+
+
+class _Ways(TypedDict):
+    """What all listeners are given."""
+
+    guard: Guard | None
+    elsewhere: Elsewhere | None
+    shared: bool
+
+
 class DnsServer:
     """Serves `zone` on `addresses` (address, port), kept in step with the API server behind `client`.
 
     `synced` is True once every kind has been listed; until then questions for the zone get SERVFAIL. `listening` is
     set when queries are taken, `bound` then holds the addresses with their real ports (port 0 asks for any).
-    `upstreams` are for names outside the zone; such names are refused as long as forwarding is not part of the server.
+    `upstream` is asked for names outside the zone; without one such names are refused. `metrics` counts what is done.
     """
 
     def __init__(
@@ -57,19 +100,25 @@ class DnsServer:
         *,
         zone: Zone,
         addresses: Sequence[tuple[str, int]],
-        upstreams: Sequence[str] = (),
-        limits: Limits = DEFAULT_LIMITS,
+        upstream: Upstream | None = None,
+        metrics: Metrics | None = None,
+        options: Options = DEFAULT_OPTIONS,
     ) -> None:
         self._client = client
         self._zone = zone
         self._addresses = tuple(addresses)
-        self._upstreams = tuple(upstreams)
-        self._limits = limits
+        self._upstream = upstream
+        self._options = options
         self._sources = (*_SOURCES, _POD_SOURCE) if zone.pod_records == "verified" else _SOURCES
         self._unsynced = {source.kind for source in self._sources}
+        self._answers: list[Answers] = []
+        limit = RateLimit(options.rate, monotonic) if options.rate else None
+        self._guard = Guard(limit, log=options.log_queries) if limit or options.log_queries else None
+        self.metrics = metrics or Metrics()
         self.bound: tuple[tuple[str, int], ...] = ()
         self.listening = asyncio.Event()
         self.complete = asyncio.Event()
+        zone.on_change = self._forget
 
     @property
     def synced(self) -> bool:
@@ -78,31 +127,56 @@ class DnsServer:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises CannotListen when an address cannot be had."""
-        if self._upstreams:
-            _log.warning("names outside the zone are refused; these upstreams are not asked: %s", self._upstreams)
         listeners: list[UdpListener | TcpListener] = []
         try:
             self.bound = tuple([await self._listen(address, port, listeners) for address, port in self._addresses])
             self.listening.set()
-            await self._follow_until(stop)
+            await self._work_until(stop)
         finally:
             for listener in listeners:
-                closing = listener.close()
-                if closing is not None:
-                    await closing
+                await listener.close()
 
     async def _listen(self, address: str, port: int, listeners: list[UdpListener | TcpListener]) -> tuple[str, int]:
-        tcp = TcpListener(address, port, partial(self._answer, udp=False), self._limits)
+        tcp_answers = self._new_answers(address, port, udp=False)
+        tcp = TcpListener(address, port, tcp_answers, self._options.limits, **self._ways(tcp_answers))
         listeners.append(tcp)
-        udp = UdpListener(address, tcp.port, partial(self._answer, udp=True))
+        udp_answers = self._new_answers(address, tcp.port, udp=True)
+        udp = UdpListener(address, tcp.port, udp_answers, **self._ways(udp_answers))
         listeners.append(udp)
         await tcp.start()
         udp.start()
         return address, tcp.port
 
-    async def _follow_until(self, stop: asyncio.Event) -> None:
+    def _new_answers(self, address: str, port: int, *, udp: bool) -> Answers:
+        place = Place(f"dns://:{port}", udp=udp, v6=":" in address)
+        manner = Manner(recursion=self._upstream is not None, shuffle=self._options.shuffle)
+        answers = Answers(self._zone, place, self.metrics, manner)
+        answers.synced = self.synced
+        self._answers.append(answers)
+        return answers
+
+    def _ways(self, answers: Answers) -> _Ways:
+        elsewhere = None if self._upstream is None else partial(self._elsewhere, self._upstream, answers)
+        return {"guard": self._guard, "elsewhere": elsewhere, "shared": self._options.shared}
+
+    async def _elsewhere(self, upstream: Upstream, answers: Answers, referral: Referral, client: str) -> bytes:
+        """The reply to what is none of ours. Whatever goes wrong, the client hears something."""
+        try:
+            if referral.chain:
+                found = await upstream.lookup(referral.question.name, referral.question.type)
+                return answers.finish(referral, found)
+            reply = await upstream.resolve(referral.message, udp=referral.udp, client=client)
+        except Exception:
+            _log.exception("asking elsewhere failed, please report it: %s", referral.message.hex())
+            reply = wire.failure(referral.message)
+        answers.note(referral, reply)
+        return reply
+
+    async def _work_until(self, stop: asyncio.Event) -> None:
         """Follow every source until `stop`; a follower that ends before that ends the server with its error."""
         tasks = [asyncio.create_task(self._follow(source)) for source in self._sources]
+        if self._upstream is not None:
+            tasks.append(asyncio.create_task(self._upstream.run(stop)))
         stopped = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait((stopped, *tasks), return_when=asyncio.FIRST_COMPLETED)
@@ -133,13 +207,11 @@ class DnsServer:
         self._unsynced.discard(source.kind)
         if self.synced:
             self._zone.settle()
+            for answers in self._answers:
+                answers.synced = True
             self.complete.set()
 
-    def _answer(self, query: bytes, *, udp: bool) -> bytes | None:
-        """The reply. When making it fails, the client hears so at once: one query must not take the server down, and
-        silence would cost its sender seconds."""
-        try:
-            return wire.respond(query, self._zone, udp=udp, synced=self.synced)
-        except Exception:
-            _log.exception("this query could not be answered, please report it: %s", query.hex())
-            return wire.failure(query)
+    def _forget(self, root: Root) -> None:
+        """Something has changed: no listener may answer by it any more."""
+        for answers in self._answers:
+            answers.table.forget(root)

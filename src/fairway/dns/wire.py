@@ -7,14 +7,16 @@ Sources: RFC 1035 section 4, RFC 6891 (EDNS), RFC 9619 (one question), RFC 2181 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import dns.exception
 import dns.message
 
+from fairway.dns import names
 from fairway.dns.encode import ADDITIONAL, ANSWER, AUTHORITY, HEADER, OPT_LENGTH, Writer
 from fairway.dns.names import Name
-from fairway.dns.records import Answer, Question, Rcode, Record, Type
+from fairway.dns.records import ANY_CHANGE, Answer, Question, Rcode, Record, Root, Type
 from fairway.dns.zone import Zone
 
 MAX_QUERY = 4096
@@ -26,46 +28,134 @@ UDP_EDNS = 1232
 TCP = 65535
 """Octets of a TCP reply: its length has two octets."""
 
-_QR, _AA, _TC, _RD, _CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0010
-_QUERY = 0
+_QR, _AA, _TC, _RD, _RA, _CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0010
+_OPCODE = 0x7800
 _IN = 1
 _TRANSFERS = (251, 252)  # IXFR, AXFR
 _NO_QUESTIONS = (0, 41)  # 0 is reserved, OPT never is asked for
+_ADDRESSES = (Type.A, Type.AAAA)
 _META = range(128, 255)  # types that are no data (RFC 6895 section 3.1): TKEY, TSIG, MAILB ...
 
 
-def respond(query: bytes, zone: Zone, *, udp: bool, synced: bool) -> bytes | None:
-    """The reply to `query`, or None for silence. `udp` bounds its size by what the client said it takes; until
-    `synced`, questions for our zones are answered SERVFAIL, because what is not known yet may well exist."""
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A reply to everyone who asks these very octets with any id.
+
+    `head`, `turning` and `tail` are its octets after the id. `turning` is the run of address records, each of `step`
+    octets, that may begin at any of them; 0 is a run that does not turn. `roots` says what it was made of. `type`,
+    `rcode` and `zone` (the apex as text) are for the books.
+    """
+
+    head: bytes
+    turning: bytes
+    tail: bytes
+    step: int
+    roots: frozenset[Root]
+    type: int
+    rcode: int
+    zone: str
+
+    def octets(self, query: bytes) -> bytes:
+        """The reply to this query. Its id, which clients draw at random (RFC 5452), says where addresses begin, so that
+        clients which take the first one spread."""
+        if not self.step:
+            return query[:2] + self.head
+        start = int.from_bytes(query[:2], "big") * self.step % len(self.turning)
+        return b"".join((query[:2], self.head, self.turning[start:], self.turning[:start], self.tail))
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it may be given again until one of its roots changes."""
+        return ANY_CHANGE not in self.roots
+
+    @property
+    def length(self) -> int:
+        """Octets of the reply."""
+        return 2 + len(self.head) + len(self.turning) + len(self.tail)
+
+
+@dataclass(frozen=True, slots=True)
+class Referral:
+    """A question that somebody else has to answer: the whole of it when `chain` is empty, else what is left to ask
+    after the aliases in `chain`. `finish` makes the reply of the records that were found."""
+
+    question: Question
+    message: bytes
+    chain: tuple[Record, ...] = ()
+    udp: bool = True
+
+    def finish(self, found: Sequence[Record], *, rcode: Rcode = Rcode.NOERROR) -> bytes:
+        """The aliases and what their end holds (RFC 6604 section 3: the last name decides the rcode)."""
+        message = dns.message.from_wire(self.message)
+        answer = Answer(rcode, (*self.chain, *found))
+        return _ready(message, answer, udp=self.udp, manner=Manner(recursion=True), zone="").octets(self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How replies are made: `recursion` offers names outside our zones (RA bit, Referral), `shuffle` lets addresses
+    begin at another one for each query."""
+
+    recursion: bool = False
+    shuffle: bool = True
+
+
+PLAIN = Manner()
+
+
+def respond(query: bytes, zone: Zone, *, udp: bool, synced: bool, manner: Manner = PLAIN) -> bytes | Referral | None:
+    """The reply to `query`, None for silence, or a Referral when the name is none of ours and `manner` offers
+    recursion. `udp` bounds its size by what the client said it takes; until `synced`, questions for our zones are
+    answered SERVFAIL, because what is not known yet may well exist."""
+    made = prepare(query, zone, udp=udp, synced=synced, manner=manner)
+    return made.octets(query) if isinstance(made, Ready) else made
+
+
+def prepare(query: bytes, zone: Zone, *, udp: bool, synced: bool, manner: Manner = PLAIN) -> Ready | Referral | None:
+    """As `respond`, but the reply as it may be given again."""
     if len(query) < HEADER.size:
         return None
-    ident, flags, *counts = HEADER.unpack_from(query)
+    _, flags, *counts = HEADER.unpack_from(query)
     if flags & _QR:
         return None
-    if (flags >> 11) & 0xF != _QUERY:
-        return _bare(ident, flags, Rcode.NOTIMP)
+    if flags & _OPCODE:
+        return _bare(flags, Rcode.NOTIMP)
     questions, answers, authorities, additionals = counts
     # An IXFR carries one SOA in the authority section; OPT and TSIG are all that the additional section may hold.
     if questions != 1 or answers or authorities > 1 or additionals > 2 or len(query) > MAX_QUERY:
-        return _bare(ident, flags, Rcode.FORMERR)
+        return _bare(flags, Rcode.FORMERR)
     try:
         message = dns.message.from_wire(query)
     except dns.message.UnknownTSIGKey:
-        return _bare(ident, flags, Rcode.NOTAUTH)
+        return _bare(flags, Rcode.NOTAUTH)
     except (dns.exception.DNSException, ValueError):
-        return _bare(ident, flags, Rcode.FORMERR)
-    return _render(message, _judge(message, zone, synced), udp=udp)
+        return _bare(flags, Rcode.FORMERR)
+    answer = _judge(message, zone, synced)
+    asked = Question(message.question[0].name.labels[:-1], message.question[0].rdtype)
+    apex = zone.apex(asked.name)
+    if manner.recursion and flags & _RD:
+        if answer.alias is not None:
+            return Referral(answer.alias, query, answer.answer, udp)
+        if answer.rcode == Rcode.REFUSED and apex is None and _may_be_asked_elsewhere(message):
+            return Referral(asked, query, (), udp)
+    return _ready(message, answer, udp=udp, manner=manner, zone="." if apex is None else names.text(apex))
 
 
 def failure(query: bytes) -> bytes:
     """The reply to a query (one that deserves a reply) when making the right one has failed: SERVFAIL, no more."""
-    ident, flags, *_ = HEADER.unpack_from(query)
-    return _bare(ident, flags, Rcode.SERVFAIL)
+    return _bare(HEADER.unpack_from(query)[1], Rcode.SERVFAIL).octets(query)
 
 
-def _bare(ident: int, flags: int, rcode: Rcode) -> bytes:
+def _bare(flags: int, rcode: Rcode) -> Ready:
     """A reply of nothing but a header: there is no question that could be repeated."""
-    return HEADER.pack(ident, _QR | (flags & 0x7800) | (flags & _RD) | rcode, 0, 0, 0, 0)
+    head = HEADER.pack(0, _QR | (flags & (_OPCODE | _RD)) | rcode, 0, 0, 0, 0)[2:]
+    return Ready(head, b"", b"", 0, frozenset({ANY_CHANGE}), 0, rcode, ".")
+
+
+def _may_be_asked_elsewhere(message: dns.message.Message) -> bool:
+    """Whether the question is an ordinary one, refused only for its name."""
+    asked = message.question[0]
+    return message.edns <= 0 and asked.rdclass == _IN and asked.rdtype not in _TRANSFERS
 
 
 def _judge(message: dns.message.Message, zone: Zone, synced: bool) -> Answer:
@@ -89,23 +179,41 @@ def _refusal(rcode: Rcode) -> Answer:
     return Answer(rcode, authoritative=False)
 
 
-def _render(message: dns.message.Message, answer: Answer, *, udp: bool) -> bytes:
-    """The reply's bytes. What does not fit is left out: from the answer with TC set, so that the client asks again
+def _ready(message: dns.message.Message, answer: Answer, *, udp: bool, manner: Manner, zone: str) -> Ready:
+    """The reply's octets. What does not fit is left out: from the answer with TC set, so that the client asks again
     over TCP; from the additional section silently, because the client can ask for it."""
     edns = message.edns >= 0
     flags = _QR | (message.flags & (_RD | _CD)) | (answer.rcode & 0xF) | (_AA if answer.authoritative else 0)
+    flags |= _RA if manner.recursion else 0
     out = Writer(_limit(message, udp) - (OPT_LENGTH if edns else 0))
     asked = message.question[0]
     out.question(asked.name.labels[:-1], asked.rdtype, asked.rdclass)
-    needed = [(ANSWER, each) for each in _turned(answer.answer, message.id)]
-    needed += [(AUTHORITY, each) for each in answer.authority]
-    whole = all(out.add(section, (each,)) for section, each in needed)
+    addresses = next((place for place, each in enumerate(answer.answer) if each.type in _ADDRESSES), None)
+    whole = _add_all(out, ANSWER, answer.answer[:addresses])
+    start, before = out.length, out.count(ANSWER)
+    whole = whole and (addresses is None or _add_all(out, ANSWER, answer.answer[addresses:]))
+    end, turning = out.length, out.count(ANSWER) - before
+    whole = whole and _add_all(out, AUTHORITY, answer.authority)
     for hosts in _sets(answer.additional) if whole else ():
         if not out.add(ADDITIONAL, hosts):
             break
     if edns:
         out.opt(answer.rcode, UDP_EDNS)
-    return out.finish(message.id, flags if whole else flags | _TC)
+    octets = out.finish(0, flags if whole else flags | _TC)
+    books = (answer.roots if _repeats(message) else frozenset({ANY_CHANGE}), int(asked.rdtype), answer.rcode, zone)
+    if turning > 1 and manner.shuffle:
+        return Ready(octets[2:start], octets[start:end], octets[end:], (end - start) // turning, *books)
+    return Ready(octets[2:], b"", b"", 0, *books)
+
+
+def _add_all(out: Writer, section: int, records: Iterable[Record]) -> bool:
+    """Write as many of the records as fit; whether those are all."""
+    return all(out.add(section, (each,)) for each in records)
+
+
+def _repeats(message: dns.message.Message) -> bool:
+    """Whether the same octets will be seen again: EDNS options (a cookie) and signatures tend to be new each time."""
+    return not message.options and not message.had_tsig
 
 
 def _limit(message: dns.message.Message, udp: bool) -> int:
@@ -113,15 +221,6 @@ def _limit(message: dns.message.Message, udp: bool) -> int:
     if not udp:
         return TCP
     return min(max(message.payload, UDP_PLAIN), UDP_EDNS) if message.edns >= 0 else UDP_PLAIN
-
-
-def _turned(records: Sequence[Record], chance: int) -> Sequence[Record]:
-    """Addresses begin at another one for each query, so that clients which take the first one spread. The chance is
-    the query's id, which clients draw at random (RFC 5452). Aliases stay in front."""
-    first = next((place for place, each in enumerate(records) if each.type in (Type.A, Type.AAAA)), len(records))
-    addresses = records[first:]
-    start = chance % len(addresses) if addresses else 0
-    return (*records[:first], *addresses[start:], *addresses[:start])
 
 
 def _sets(records: Iterable[Record]) -> Iterable[list[Record]]:

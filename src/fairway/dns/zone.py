@@ -7,7 +7,7 @@ event marks only its own Service to be read anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,12 +17,14 @@ from fairway.dns.errors import BadName, BadZone
 from fairway.dns.names import Name
 from fairway.dns.pods import PodIndex
 from fairway.dns.records import (
+    ANY_CHANGE,
     Address,
     Answer,
     Data,
     Question,
     Rcode,
     Record,
+    Root,
     RRsets,
     Soa,
     Srv,
@@ -53,15 +55,17 @@ class _Entry:
 
     service: Service
     branch: Branch | None = None
-    claims: Iterable[bytes] = field(default=())
+    claims: Collection[bytes] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Where a name is: in which of our zones (None: in none), and what it holds (None: it does not exist)."""
+    """Where a name is: in which of our zones (None: in none), what it holds (None: it does not exist), and which things
+    say so."""
 
     apex: Name | None
     rrsets: RRsets | None
+    roots: frozenset[Root] = frozenset()
 
 
 class Zone:
@@ -69,7 +73,8 @@ class Zone:
 
     `ttl` (seconds) is that of all records and of negative answers. `nameserver` is the name told in SOA and NS records;
     by default the DNS Service's own. Objects may come in any order, and be set again; deleting what is not there
-    is no error. Raises BadZone for a domain or range that cannot be served.
+    is no error. `on_change` is told each root whose answers may have changed; of reverse names when the zone settles.
+    Raises BadZone for a domain or range that cannot be served.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Zone:
         self._slices: dict[_Key, dict[str, EndpointSlice]] = {}
         self._homes: dict[tuple[str, str], _Key] = {}
         self._namespaces: set[bytes] = set()
+        self.on_change: Callable[[Root], None] = _nobody
         self._pods = PodIndex()
         self._reverse: ReverseIndex[_Key] = ReverseIndex(reverse)
         self._stale: set[_Key] = set()
@@ -116,6 +122,8 @@ class Zone:
             entries[name].service = service
         else:
             entries[name] = _Entry(service)
+            if len(entries) == 1:
+                self.on_change(("namespace", namespace, b""))
         self._touch((namespace, name))
 
     def delete_service(self, namespace: str, name: str) -> None:
@@ -125,10 +133,12 @@ class Zone:
         entry = entries.pop(key[1], None)
         if entry is None:
             return
-        self._reverse.move(key, entry.claims, ())
+        self._move(key, entry, ())
         self._stale.discard(key)
+        self.on_change(("service", *key))
         if not entries:
             del self._services[key[0]]
+            self.on_change(("namespace", key[0], b""))
 
     def set_slice(self, piece: EndpointSlice) -> None:
         """Take an EndpointSlice's present state; its label says whose it is, and may change."""
@@ -152,23 +162,26 @@ class Zone:
 
     def set_namespace(self, namespace: Namespace) -> None:
         """A namespace exists, also when it has no Services."""
-        self._namespaces.add(namespace.metadata.name.encode())
+        name = namespace.metadata.name.encode()
+        self._namespaces.add(name)
+        self.on_change(("namespace", name, b""))
 
     def delete_namespace(self, _: str, name: str) -> None:
         """A namespace is gone; it lives on in the tree while Services in it do."""
         self._namespaces.discard(name.encode())
+        self.on_change(("namespace", name.encode(), b""))
 
     def set_pod(self, pod: Pod) -> None:
         """Take a Pod's present state."""
-        self._pods.set(pod)
+        self._pods_change(pod.metadata.namespace, self._pods.set(pod))
 
     def delete_pod(self, namespace: str, name: str) -> None:
         """Forget a Pod."""
-        self._pods.delete(namespace, name)
+        self._pods_change(namespace, self._pods.delete(namespace, name))
 
     def settle(self) -> None:
-        """Grow what events have marked. Answers do this themselves for what they need; doing it after the first list
-        keeps the first reverse question from waiting for it."""
+        """Grow what events have marked. Answers do this themselves for what they need; who keeps answers does it before
+        he uses one, because only grown Services have told which addresses they claim."""
         for namespace, name in tuple(self._stale):
             self._branch(namespace, name)
 
@@ -176,39 +189,50 @@ class Zone:
 
     def covers(self, name: Name) -> bool:
         """Whether the name is in one of our zones, existing or not."""
-        return self._find(names.lower(name)).apex is not None
+        return self.apex(name) is not None
+
+    def apex(self, name: Name) -> Name | None:
+        """The one of our zones that the name is in, existing or not."""
+        return self._find(names.lower(name)).apex
 
     def answer(self, question: Question) -> Answer:
         """The sections of the reply. Names that are none of ours are REFUSED."""
         records: list[Record] = []
+        roots: set[Root] = set()
         owner = question.name
         for _ in range(MAX_CHAIN):
             found = self._find(names.lower(owner))
+            roots |= found.roots
             if found.apex is None:
-                return _outside(records)
+                return _outside(records, Question(owner, question.type), roots)
             alias = None if question.type == Type.CNAME else (found.rrsets or _EMPTY).get(Type.CNAME)
             type, data = _choose(found.rrsets or _EMPTY, Type.CNAME if alias else question.type)
             records += (Record(owner, type, self.ttl, each) for each in data)
             if alias is None or question.type == Type.ANY:
-                return self._conclude(found.rrsets is not None, found.apex, records, positive=bool(data))
+                return self._conclude(found, found.apex, records, roots, positive=bool(data))
             owner = _target(data[0])
-        return Answer(Rcode.SERVFAIL)
+        return Answer(Rcode.SERVFAIL, roots=frozenset(roots))
 
-    def _conclude(self, exists: bool, apex: Name, records: Sequence[Record], *, positive: bool) -> Answer:
+    def _conclude(
+        self, found: _Found, apex: Name, records: Sequence[Record], roots: set[Root], *, positive: bool
+    ) -> Answer:
         """The reply for the end of the chain: its last name decides the rcode (RFC 6604 section 3)."""
         if positive:
-            return Answer(Rcode.NOERROR, tuple(records), (), self._additional(records))
+            hosts = dict.fromkeys(_target(each.data) for each in records if each.type in (Type.SRV, Type.NS))
+            places = {host: self._find(names.lower(host)) for host in hosts}
+            roots = roots.union(*(place.roots for place in places.values()))
+            return Answer(Rcode.NOERROR, tuple(records), (), self._addresses(places), roots=frozenset(roots))
         soa = Record(apex, Type.SOA, self.ttl, self._soa(apex))
-        return Answer(Rcode.NOERROR if exists else Rcode.NXDOMAIN, tuple(records), (soa,))
+        rcode = Rcode.NXDOMAIN if found.rrsets is None else Rcode.NOERROR
+        return Answer(rcode, tuple(records), (soa,), roots=frozenset(roots))
 
-    def _additional(self, records: Iterable[Record]) -> tuple[Record, ...]:
+    def _addresses(self, hosts: Mapping[Name, _Found]) -> tuple[Record, ...]:
         """The addresses of the hosts that SRV and NS records name."""
-        hosts = dict.fromkeys(_target(each.data) for each in records if each.type in (Type.SRV, Type.NS))
         return tuple(
             Record(host, type, self.ttl, address)
-            for host in hosts
+            for host, found in hosts.items()
             for type in (Type.A, Type.AAAA)
-            for address in (self._find(names.lower(host)).rrsets or _EMPTY).get(type, ())
+            for address in (found.rrsets or _EMPTY).get(type, ())
         )
 
     def _soa(self, apex: Name) -> Soa:
@@ -226,7 +250,7 @@ class Zone:
         if meant is None:
             return _Found(self.domain, None)
         meaning, labels = meant
-        return _Found(self.domain, self._meanings[meaning](*labels))
+        return _Found(self.domain, self._meanings[meaning](*labels), _roots(meaning, labels))
 
     def _apex(self, apex: Name) -> RRsets:
         return {Type.SOA: (self._soa(apex),), Type.NS: (Target(self._nameserver),)}
@@ -273,16 +297,19 @@ class Zone:
             return _Found(apex, None)
         self.settle()
         held = dict(self._apex(name)) if name == apex else {}
-        if span[0] == span[1]:
-            pointers = self._pointers(span[0])
-            if pointers:
-                return _Found(apex or name, {**held, Type.PTR: pointers})
-        exists = bool(held) or self._reverse.any_between(*span)
-        return _Found(apex, held if exists else None)
+        if span[0] != span[1]:
+            exists = bool(held) or self._reverse.any_between(*span)
+            return _Found(apex, held if exists else None, frozenset({ANY_CHANGE}))
+        claimants = tuple(self._reverse.claimants(span[0]))
+        roots = frozenset[Root]({("address", span[0], b""), *(("service", *each) for each in claimants)})
+        pointers = self._pointers(span[0], claimants)
+        if pointers:
+            return _Found(apex or name, {**held, Type.PTR: pointers}, roots)
+        return _Found(apex, held if held or claimants else None, roots)
 
-    def _pointers(self, packed: bytes) -> tuple[Data, ...]:
+    def _pointers(self, packed: bytes, claimants: Iterable[_Key]) -> tuple[Data, ...]:
         targets: set[Name] = set()
-        for namespace, name in self._reverse.claimants(packed):
+        for namespace, name in claimants:
             branch = self._branch(namespace, name)
             targets.update(branch.pointers(packed) if branch else ())
         return tuple(map(Target, sorted(targets)))
@@ -292,6 +319,20 @@ class Zone:
     def _touch(self, key: _Key) -> None:
         self._services[key[0]][key[1]].branch = None
         self._stale.add(key)
+        self.on_change(("service", *key))
+
+    def _move(self, key: _Key, entry: _Entry, claims: Collection[bytes]) -> None:
+        """The Service now claims these addresses and no others."""
+        changed = self._reverse.move(key, entry.claims, claims)
+        entry.claims = claims
+        for packed in changed:
+            self.on_change(("address", packed, b""))
+
+    def _pods_change(self, namespace: str, packed: Iterable[bytes]) -> None:
+        """Pods of the namespace have come to these addresses or left them."""
+        for each in packed:
+            self.on_change(("pod", namespace.encode(), each))
+        self.on_change(("namespace", namespace.encode(), b""))
 
     def _touch_if_headless(self, key: _Key) -> None:
         """Endpoints have names only below headless Services (section 2.4); for others a slice changes nothing."""
@@ -308,8 +349,7 @@ class Zone:
             key = (namespace, name)
             pieces = self._slices.get(key, {}).values()
             entry.branch = grow(entry.service, pieces, (name, namespace, b"svc", *self.domain))
-            self._reverse.move(key, entry.claims, entry.branch.addresses)
-            entry.claims = entry.branch.addresses
+            self._move(key, entry, entry.branch.addresses)
             self._stale.discard(key)
         return entry.branch
 
@@ -345,8 +385,24 @@ def _target(data: Data) -> Name:
     raise TypeError(f"{data} leads nowhere")
 
 
-def _outside(records: Sequence[Record]) -> Answer:
+def _outside(records: Sequence[Record], left: Question, roots: Iterable[Root]) -> Answer:
     """What can be said of a name that is none of ours: nothing, or the aliases that led there."""
     if records:
-        return Answer(Rcode.NOERROR, tuple(records))
-    return Answer(Rcode.REFUSED, authoritative=False)
+        return Answer(Rcode.NOERROR, tuple(records), alias=left, roots=frozenset(roots))
+    return Answer(Rcode.REFUSED, authoritative=False, roots=frozenset(roots))
+
+
+def _roots(meaning: grammar.Meaning, labels: tuple[bytes, ...]) -> frozenset[Root]:
+    """What decides about a name of the cluster's zone that means this."""
+    if meaning in ("service", "protocol", "port", "endpoint"):
+        return frozenset({("service", labels[-1], labels[-2])})
+    if meaning in ("namespace", "pod namespace"):
+        return frozenset({("namespace", labels[-1], b"")})
+    if meaning == "pod":
+        packed = names.undashed(labels[0])
+        return frozenset({("pod", labels[-1], packed)} if packed is not None else ())
+    return frozenset()
+
+
+def _nobody(_: Root) -> None:
+    """Who listens to changes when nobody does."""

@@ -16,7 +16,7 @@ import pytest
 from fairway.client.base import Client
 from fairway.dns import wire
 from fairway.dns.errors import CannotListen
-from fairway.dns.server import DnsServer
+from fairway.dns.server import DnsServer, Options
 from fairway.dns.tcp import Limits
 from fairway.dns.zone import Zone
 from fairway.objects.kinds import SERVICE
@@ -147,7 +147,7 @@ def test_answers_stay_when_the_api_goes_away() -> None:
 def test_one_query_that_cannot_be_answered_does_not_stop_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(running: Running, _: Api) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(wire, "_render", lambda *_, **__: 1 / 0)
+            patched.setattr(wire, "_ready", lambda *_, **__: 1 / 0)
             assert (await running.udp(WEB)).rcode() == dns.rcode.SERVFAIL
         assert (await running.udp(WEB)).rcode() == dns.rcode.NOERROR
 
@@ -227,7 +227,7 @@ def test_who_lingers_is_cut_off(limits: Limits, sent: bytes) -> None:
             await reader.readexactly(1)
         writer.close()
 
-    serve(story, ONE_WEB, limits=limits)
+    serve(story, ONE_WEB, options=Options(limits=limits))
 
 
 def test_more_connections_than_allowed_are_cut_off_and_the_others_live() -> None:
@@ -243,7 +243,7 @@ def test_more_connections_than_allowed_are_cut_off_and_the_others_live() -> None
         assert (await next_reply(reader)).answer
         writer.close()
 
-    serve(story, ONE_WEB, limits=Limits(connections=1))
+    serve(story, ONE_WEB, options=Options(limits=Limits(connections=1)))
 
 
 def test_stopping_cuts_open_connections_and_gives_the_addresses_back() -> None:

@@ -1,0 +1,122 @@
+"""What one listener says to each query, and the books of what it said. No I/O.
+
+A question seen before is answered from the table of ready replies; any other takes the general path through `wire`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fairway.dns import metrics, wire
+from fairway.dns.metrics import Metrics
+from fairway.dns.records import Rcode, Record, Type
+from fairway.dns.table import BUDGET, Table, Tally
+from fairway.dns.wire import Manner, Ready, Referral
+from fairway.dns.zone import Zone
+
+TCP_BUDGET = BUDGET // 8
+"""Octets of ready replies to questions over TCP: there are few, but large ones."""
+
+_log = logging.getLogger(__name__)
+_TYPES = {int(type): type.name for type in Type}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a listener listens: the names that metrics have for it."""
+
+    server: str
+    udp: bool
+    v6: bool
+
+    @property
+    def proto(self) -> str:
+        """The transport."""
+        return "udp" if self.udp else "tcp"
+
+    @property
+    def family(self) -> str:
+        """1 for IPv4, 2 for IPv6 (the numbers of address families that DNS uses)."""
+        return "2" if self.v6 else "1"
+
+
+_Books = tuple[int, int, str, int, int]
+"""Type, rcode, zone and the octets of question and reply: what replies of one kind have in common."""
+
+
+class Answers:
+    """The answers of one listener. `synced` is set once the zone is the whole truth of some moment."""
+
+    def __init__(self, zone: Zone, place: Place, told: Metrics, manner: Manner = wire.PLAIN) -> None:
+        self.table = Table(BUDGET if place.udp else TCP_BUDGET)
+        self.synced = False
+        self.duration = told.histogram(metrics.DURATION, place.server)
+        self._zone = zone
+        self._place = place
+        self._metrics = told
+        self._manner = manner
+        self._tallies: dict[_Books, Tally] = {}
+        told.gather_from(self._gather)
+
+    def settle(self) -> None:
+        """Make the table true to all events; to be called before it is read, once for many queries."""
+        if self.synced:
+            self._zone.settle()
+
+    def answer(self, query: bytes) -> bytes | Referral | None:
+        """The reply, None for silence, or what somebody else has to answer. When making the reply fails, the client
+        hears so at once: one query must not take the server down, and silence would cost its sender seconds."""
+        kept = self.table.ready.get(query[2:])
+        if kept is not None:
+            kept.tally[0] += 1
+            return kept.octets(query)
+        try:
+            made = wire.prepare(query, self._zone, udp=self._place.udp, synced=self.synced, manner=self._manner)
+        except Exception:
+            _log.exception("this query could not be answered, please report it: %s", query.hex())
+            self._metrics.count(metrics.PANICS)
+            return wire.failure(query)
+        if not isinstance(made, Ready):
+            return made
+        self._keep(query, made)
+        return made.octets(query)
+
+    def finish(self, referral: Referral, found: Sequence[Record]) -> bytes:
+        """The reply to a question whose aliases lead out of the zone, with what was found there."""
+        reply = referral.finish(found)
+        self.note(referral, reply)
+        return reply
+
+    def note(self, referral: Referral, reply: bytes) -> None:
+        """Enter into the books a reply that somebody else gave."""
+        self._enter((referral.question.type, reply[3] & 0xF, ".", len(referral.message), len(reply)), 1)
+
+    def _keep(self, query: bytes, made: Ready) -> None:
+        books = (made.type, made.rcode, made.zone, len(query), made.length)
+        if not self.synced or not made.lasting:
+            self._enter(books, 1)
+            return
+        tally = self._tallies.setdefault(books, [0])
+        tally[0] += 1
+        self.table.put(query[2:], made, tally)
+
+    def _gather(self) -> None:
+        for books, tally in self._tallies.items():
+            if tally[0]:
+                self._enter(books, tally[0])
+                tally[0] = 0
+
+    def _enter(self, books: _Books, times: int) -> None:
+        type, rcode, zone, asked, given = books
+        place, told = self._place, self._metrics
+        name = _TYPES.get(type, "other")
+        told.count(metrics.REQUESTS, place.server, zone, name, place.proto, place.family, by=times)
+        told.count(metrics.RESPONSES, place.server, zone, _rcode(rcode), by=times)
+        told.observe(metrics.REQUEST_SIZE, asked, place.server, zone, place.proto, times=times)
+        told.observe(metrics.RESPONSE_SIZE, given, place.server, zone, place.proto, times=times)
+
+
+def _rcode(number: int) -> str:
+    return Rcode(number).name if number in Rcode._value2member_map_ else str(number)
