@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.dns_clients import CLIENTS
 from tests.plan import DNS_IP, KUBERNETES_IP
 
 RESOLV_CONF = f"""search default.svc.cluster.local svc.cluster.local cluster.local
@@ -39,6 +40,7 @@ async def main(resolv_conf, dns_ip, kubernetes_ip, *command):
         service("kube-dns", "kube-system", dns_ip, ports=["dns:53/UDP", "dns-tcp:53/TCP"]),
         service("httpd-svc", "default", "10.96.1.2", ports=["http:8080/TCP"]),
         service("pets", "default", "None"),
+        service("httpd-svc", "shop", "10.96.1.3", "fd00:10:96::3"),
         external("docs", "httpd-svc.default.svc.cluster.local"),
     ]
     slices = [endpoints("pets", *(f"10.244.0.{last}" for last in range(1, 101)))]
@@ -101,3 +103,46 @@ def test_dig_reads_srv_records_with_their_addresses(tmp_path: Path) -> None:
         f"_http._tcp.{service} 5 IN SRV 0 100 8080 {service}",
         f"{service} 5 IN A 10.96.1.2",
     ]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", CLIENTS)
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("httpd-svc", "10.96.1.2"),
+        ("httpd-svc.default", "10.96.1.2"),
+        ("httpd-svc.shop", "10.96.1.3"),
+        ("httpd-svc.default.svc", "10.96.1.2"),
+        ("httpd-svc.default.svc.cluster.local", "10.96.1.2"),
+        ("httpd-svc.shop.svc.cluster.local.", "10.96.1.3"),
+        ("docs", "10.96.1.2"),
+    ],
+)
+def test_every_client_finds_services_by_every_form_of_their_name(
+    tmp_path: Path, name: str, written: str, address: str
+) -> None:
+    found = resolve(tmp_path, *CLIENTS[name].at(tmp_path), written)
+    assert address in found.split()
+    assert not {"10.96.1.2", "10.96.1.3"} - {address} & {*found.split()}
+
+
+@pytest.mark.kernel
+def test_musl_which_may_not_know_tcp_gets_what_fits_a_datagram(tmp_path: Path) -> None:
+    """musl asks over TCP since 1.2.4 only; before, a truncated answer is all it has, so it had better hold much."""
+    found = resolve(tmp_path, *CLIENTS["musl"].at(tmp_path), "pets")
+    assert len({word for word in found.split() if word.startswith("10.244.0.")}) >= 25
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", [name for name in CLIENTS if name != "musl"])
+def test_every_client_gets_a_long_answer(tmp_path: Path, name: str) -> None:
+    found = resolve(tmp_path, *CLIENTS[name].at(tmp_path), "pets")
+    assert len({word for word in found.split() if word.startswith("10.244.")}) == 100
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
+def test_kdig_asks_over_either_transport(tmp_path: Path, transport: str) -> None:
+    found = resolve(tmp_path, "kdig", "+short", transport, "httpd-svc.shop.svc.cluster.local", "AAAA")
+    assert found.split() == ["fd00:10:96::3"]
