@@ -81,6 +81,14 @@ class Bench:
         common = ("--kubeconfig", str(self.kubeconfig), "--hostname-override", NODE, "--conntrack-max-per-core", "0")
         return self.start("proxy", *common, "--cluster-cidr", "10.244.0.0/16", *words)
 
+    def serve(self, port: int) -> subprocess.Popen[bytes]:
+        """A web server in the node's network."""
+        words = (sys.executable, "-m", "http.server", str(port), "--directory", str(self.folder / "api"))
+        started = subprocess.Popen(self._inside(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._running.append(started)
+        until(lambda: "Directory listing" in self.get(f"http://127.0.0.1:{port}/"), "the web server answers")
+        return started
+
     def create(self, obj: dict[str, Any]) -> None:
         """Make it, as soon as the server has what it needs for that (the namespace)."""
         words = ("kubectl", "--kubeconfig", str(self.kubeconfig), "create", "-f", "-")
@@ -132,6 +140,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             "link set far0 up",
             "address add 10.0.0.11/24 dev eth0",
             "link set eth0 up",
+            "route add default via 10.0.0.1",
         ):
             made.run("ip", *line.split())
         made.start("api", "--store", "memory", "--listen", "127.0.0.1:6443", "--cert-dir", str(made.folder / "api"))
@@ -163,6 +172,15 @@ def test_from_mode_to_mode_and_away(bench: Bench) -> None:
     until(lambda: bench.tables() and "KUBE-" not in bench.rules(), "tables in the place of rules")
     table = bench.run("nft", "list", "table", "ip", "fairway")
     assert "10.96.0.80 . tcp . 80" in table and "ip daddr 10.0.0.11 goto node-port" in table
+    serving = bench.serve(8080)
+    for url in ("http://10.96.0.80/", "http://10.0.0.11:30080/"):
+        assert "Directory listing" in bench.get(url)
+    counted = (
+        r'fairway_service_packets_total{namespace="default",service="web",port="",protocol="TCP",ip_family="IPv4"}'
+    )
+    (line,) = [line for line in bench.get("http://127.0.0.1:10249/metrics").splitlines() if line.startswith(counted)]
+    assert int(line.split()[-1]) >= 2 * 8  # two connections, each opened, asked, answered and closed
+    serving.kill()
     until(lambda: "10.96.0.0/12" in bench.run("nft", "list", "table", "ip", "fairway"), "the ServiceCIDR is guarded")
     assert stop(proxy) == 0
     assert bench.tables() == {"table ip fairway", "table ip6 fairway"}

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -33,6 +33,9 @@ from fairway.dataplane.proxy import Observer, Pace, Proxy, sysctls
 from fairway.desired.options import ProxyOptions
 from fairway.kernel.base import KernelError
 from fairway.node import Address, Node
+
+if TYPE_CHECKING:
+    from fairway.dataplane.nft_counters import ServiceCounters
 
 VERIFIED_EACH = 20
 """All rules are compared once in so many looks whether they stand."""
@@ -75,6 +78,7 @@ def plan(
     *,
     allow_external_cidrs: str | None = None,
     service_cluster_ip_range: str = "",
+    service_counters: bool | None = None,
     cores: int = 1,
     host: str = "",
 ) -> Plan:
@@ -85,7 +89,9 @@ def plan(
     flags = proxyconfig.rule_flags(
         config, allow_external_cidrs=allow_external_cidrs, service_cluster_ip_range=service_cluster_ip_range
     )
-    options = flags.options(mode)
+    if service_counters and mode is not Mode.NFTABLES:
+        raise ConfigError("service-counters: Services are counted in nftables mode alone")
+    options = replace(flags.options(mode), service_counters=mode is Mode.NFTABLES and service_counters is not False)
     name = (config.hostname_override or host).strip().lower()
     if not name:
         raise ConfigError("hostname-override: the node's name cannot be empty")
@@ -242,10 +248,21 @@ async def serve(client: Client, plan: Plan, stop: asyncio.Event) -> None:
         return Node(plan.node, tuple(links.interfaces()), tuple(links.routes()), primary=plan.primary)
 
     metrics = ProxyMetrics(plan.mode)
-    observers: Sequence[Observer] = (metrics,)
+    counters = _counters(plan)
+    observers: Sequence[Observer] = (metrics, counters) if counters else (metrics,)
     kept = Proxy(client, programmer(plan.mode), observe, plan.options, pace=plan.pace, observers=observers)
-    async with _beside(loading(kept.ready), *_servers(plan, kept, metrics)):
+    async with _beside(*_servers(plan, kept, metrics, counters), loading(kept.ready)):
         await kept.run(stop)
+
+
+def _counters(plan: Plan) -> ServiceCounters | None:
+    """Who reads the counters, where there are any and somebody may ask for them."""
+    if not plan.options.service_counters or plan.metrics is None:
+        return None
+    from fairway.dataplane.nft_counters import ServiceCounters
+    from fairway.kernel.linux.nftables import LinuxNftables
+
+    return ServiceCounters(LinuxNftables())
 
 
 @asynccontextmanager
@@ -260,7 +277,9 @@ async def _beside(*jobs: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _servers(plan: Plan, kept: Proxy, metrics: ProxyMetrics) -> list[Coroutine[Any, Any, Any]]:
+def _servers(
+    plan: Plan, kept: Proxy, metrics: ProxyMetrics, counters: ServiceCounters | None
+) -> list[Coroutine[Any, Any, Any]]:
     """The proxy's health, and its metrics. Raises ProxyError where a place is taken and that is to be the end."""
 
     def health(path: str) -> Answer:
@@ -272,7 +291,7 @@ def _servers(plan: Plan, kept: Proxy, metrics: ProxyMetrics) -> list[Coroutine[A
 
     wanted = (
         ("healthz-bind-address", plan.healthz, health),
-        ("metrics-bind-address", plan.metrics, _telling(plan, metrics)),
+        ("metrics-bind-address", plan.metrics, _telling(plan, metrics, counters)),
     )
     for flag, place, _ in wanted:
         if place is not None and plan.hard_fail:
@@ -290,13 +309,14 @@ def _must_be_free(flag: str, place: Place) -> None:
             raise ProxyError(f"--{flag} {place.address}, port {place.port}: {error.strerror}") from None
 
 
-def _telling(plan: Plan, metrics: ProxyMetrics) -> Respond:
+def _telling(plan: Plan, metrics: ProxyMetrics, counters: ServiceCounters | None) -> Respond:
     """What is told where the metrics are."""
 
-    def respond(path: str) -> Answer:
+    async def respond(path: str) -> Answer:
         match path:
             case "/metrics":
-                page = exposition.text((*metrics.metrics(), *_process()))
+                services = await counters.metrics() if counters else ()
+                page = exposition.text((*metrics.metrics(), *services, *_process()))
                 return Answer(200, page.encode(), {"Content-Type": exposition.CONTENT_TYPE})
             case "/proxyMode":
                 return Answer(200, plan.mode.encode(), {"Content-Type": "text/plain"})

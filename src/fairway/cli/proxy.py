@@ -175,6 +175,7 @@ _WITHOUT_EFFECT = (
     help="In nftables mode, packets to addresses of these ranges that no Service has are dropped. "
     "Default: what the server's ServiceCIDRs say.",
 )
+@_switch("--service-counters", None, "Count each Service's packets and bytes (nftables mode; default true there).")
 def proxy(
     config: str, write_config_to: str, master: str, cleanup: bool, init_only: bool, verbosity: int, **words: Any
 ) -> None:
@@ -190,7 +191,7 @@ def proxy(
 
     if cleanup:
         return proxying.clean()
-    own = {name: words.pop(name) for name in ("allow_external_cidrs", "service_cluster_ip_range")}
+    own = {name: words.pop(name) for name in ("allow_external_cidrs", "service_cluster_ip_range", "service_counters")}
     given = {name.replace("_", "-"): value for name, value in words.items() if value is not None}
     wanted = _configured(config, given)
     if write_config_to:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -88,21 +88,6 @@ class Histogram:
                 yield f"{self.name}_bucket{_labelled((*self.labels, 'le'), (*values, bound))} {total}"
             yield f"{self.name}_sum{_labelled(self.labels, values)} {_number(counts.sum)}"
             yield f"{self.name}_count{_labelled(self.labels, values)} {total}"
-
-
-@dataclass(slots=True)
-class Asked:
-    """A metric whose samples are found out when somebody asks."""
-
-    name: str
-    help: str
-    type: str
-    labels: Labels
-    ask: Callable[[], Iterable[tuple[Labels, float]]]
-
-    def lines(self) -> Iterator[str]:
-        """See `Metric`."""
-        yield from Value(self.name, self.help, self.type, self.labels, dict(self.ask())).lines()
 
 
 def text(metrics: Iterable[Metric]) -> str:

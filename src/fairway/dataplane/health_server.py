@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NoReturn
 
 from fairway.dataplane.health import Answer, health_check
@@ -22,8 +22,8 @@ _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Al
 
 _log = logging.getLogger(__name__)
 
-Respond = Callable[[str], Answer]
-"""From a path to an answer."""
+Respond = Callable[[str], Answer | Awaitable[Answer]]
+"""From a path to an answer, now or a little later."""
 
 
 async def listen(respond: Respond, port: int, addresses: Sequence[str] | None = None) -> asyncio.Server:
@@ -63,7 +63,8 @@ async def _answer(reader: asyncio.StreamReader, respond: Respond) -> Answer:
         return Answer(400, b"not a request this server understands\n")
     if method not in ("GET", "HEAD"):
         return Answer(405, b"only GET\n")
-    return respond(target.partition("?")[0])
+    answer = respond(target.partition("?")[0])
+    return answer if isinstance(answer, Answer) else await answer
 
 
 def _encode(answer: Answer) -> bytes:

@@ -77,6 +77,7 @@ class _Kind(NamedTuple):
     sticky: str
     affinity: str
     unserved: str
+    counted: str
 
 
 _PLACE = _Kind(
@@ -88,6 +89,7 @@ _PLACE = _Kind(
     names.STICKY,
     names.AFFINITY,
     "unserved",
+    names.COUNTED,
 )
 _NODE_PORT = _Kind(
     "node-ports",
@@ -98,6 +100,7 @@ _NODE_PORT = _Kind(
     names.STICKY_NODE_PORTS,
     names.AFFINITY_NODE_PORTS,
     "unserved-node-ports",
+    names.COUNTED_NODE_PORTS,
 )
 
 
@@ -147,7 +150,14 @@ def affinity_of(found: Iterable[str]) -> frozenset[str]:
     return frozenset(kind.affinity for kind in (_PLACE, _NODE_PORT) if kind.sticky in kinds)
 
 
-_FIXED = frozenset({*names.PLACES, *names.NODE_PORT_PLACES, "allowed-sources", "hairpin", "live"})
+_FIXED = frozenset(
+    {
+        *names.PLACES,
+        *names.NODE_PORT_PLACES,
+        *("allowed-sources", "hairpin", "live"),
+        *(names.COUNTED, names.COUNTED_NODE_PORTS),
+    }
+)
 
 
 # Places.
@@ -189,6 +199,8 @@ def elements_at(place: bytes, asked: Sequence[tuple[Role, ServicePort]], setting
         seconds = next(port.affinity_seconds for role, port in asked if _serves(role, port))
         if seconds:
             yield f"{kind.sticky}-{seconds}", place, PRESENT
+    if settings.counted:
+        yield kind.counted, place, PRESENT
     yield from _refused(kind, place, asked)
     yield from _guarded(place, asked, settings)
 

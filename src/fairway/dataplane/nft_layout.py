@@ -60,6 +60,9 @@ NODE_PORT_PLACES = (
     "refused-node-ports",
 )
 
+COUNTED, COUNTED_NODE_PORTS = "counted", "counted-node-ports"
+"""Where it is asked for: all places, each with the packets and bytes of its connections, both ways."""
+
 _LOOPBACK = "127.0.0.0/8"
 _PROTOCOLS = tuple(literal(Type.PROTOCOL, protocol.number) for protocol in Protocol)
 _MARK, _L4PROTO, _PORT = nft.Meta("mark"), nft.Meta("l4proto"), nft.Payload("th", "dport")
@@ -75,6 +78,7 @@ _TO_THE_NODE = nft.Match(nft.Fib(("daddr",), "type"), literal(Type.FIB_TYPE, "lo
 _FROM_THE_NODE = nft.Match(nft.Fib(("saddr",), "type"), literal(Type.FIB_TYPE, "local"))
 _BEFORE_FILTERS = PRIORITIES["filter"] - 10
 _BEFORE_SOURCE_NAT = PRIORITIES["srcnat"] - 1
+_AFTER_DESTINATION_NAT = PRIORITIES["dstnat"] + 10
 
 
 def table_name(family: Family) -> nft.TableName:
@@ -84,7 +88,8 @@ def table_name(family: Family) -> nft.TableName:
 def layout(family: Family, settings: Settings, shape: Shape = frozenset()) -> nft.Table:
     """The table of one family without its elements."""
     words = _Words(family)
-    sets = {made.name: made for made in (*words.fixed_sets(), *map(words.on_demand, sorted(shape)))}
+    counted = words.counted_sets() if settings.counted else ()
+    sets = {made.name: made for made in (*words.fixed_sets(), *counted, *map(words.on_demand, sorted(shape)))}
     chains = {chain.name: chain for chain in _Chains(words, settings, shape).all()}
     return nft.Table(_ip(family), TABLE, sets, chains, COMMENT)
 
@@ -92,7 +97,8 @@ def layout(family: Family, settings: Settings, shape: Shape = frozenset()) -> nf
 def declared(family: Family, name: str) -> nft.Set:
     """A set or map of the table, empty."""
     words = _Words(family)
-    return next((kept for kept in words.fixed_sets() if kept.name == name), None) or words.on_demand(name)
+    fixed = (*words.fixed_sets(), *words.counted_sets())
+    return next((kept for kept in fixed if kept.name == name), None) or words.on_demand(name)
 
 
 def sizes(shape: Shape, kind: str) -> list[int]:
@@ -136,6 +142,10 @@ class _Words:
         yield nft.Set("allowed-sources", (*place, self._field(self.source)), flags=frozenset({"interval"}))
         yield nft.Set("hairpin", (self._field(self.source), self._field(self.destination)))
         yield nft.Set("live", (self._field(self.destination),))
+
+    def counted_sets(self) -> Iterator[nft.Set]:
+        yield nft.Set(COUNTED, self._fields(self.place), counter=True)
+        yield nft.Set(COUNTED_NODE_PORTS, self._fields(_NODE_PORT), counter=True)
 
     def on_demand(self, name: str) -> nft.Set:
         """The set or map of a name in a `Shape`."""
@@ -195,6 +205,8 @@ class _Chains:
         yield from self._hooks()
         if AFFINITY in self._shape or AFFINITY_NODE_PORTS in self._shape:
             yield from self._memory()
+        if self._settings.counted:
+            yield from self._counting()
 
     def _translation(self) -> Iterator[nft.Chain]:
         """Where the first packet of a connection is sent. A chain that returns leaves the packet as it is."""
@@ -378,9 +390,24 @@ class _Chains:
         rule = nft.Rule((elsewhere, *new.statements))
         yield nft.Chain("remember-delivered", [rule], nft.Hook("filter", "input", _BEFORE_SOURCE_NAT))
 
+    def _original(self) -> tuple[nft.Concat, nft.Concat]:
+        """The place and the node port that a connection was meant for."""
+        return nft.Concat((self._words.original, _L4PROTO, _ORIGINAL_PORT)), nft.Concat((_L4PROTO, _ORIGINAL_PORT))
+
+    def _counting(self) -> Iterator[nft.Chain]:
+        """Each packet of a translated connection is met once: as it comes in, or as a process here sends it. The sets
+        count."""
+        place, node_port = self._original()
+        counted = [_rule(protocol, _in(place, COUNTED), _RETURN) for protocol in _EACH_PROTOCOL]
+        counted += [_rule(protocol, _in(node_port, COUNTED_NODE_PORTS)) for protocol in _EACH_PROTOCOL]
+        yield nft.Chain("count", counted)
+        elsewhere = nft.Match(nft.Meta("iifname"), literal(Type.INTERFACE_NAME, "lo"), "!=")
+        for hook, matches in (("prerouting", (_TRANSLATED, elsewhere)), ("output", (_TRANSLATED,))):
+            rule = _rule(*matches, _jump("count"))
+            yield nft.Chain(f"count-{hook}", [rule], nft.Hook("filter", hook, _AFTER_DESTINATION_NAT))
+
     def _remember(self) -> Iterator[nft.Rule]:
-        place = nft.Concat((self._words.original, _L4PROTO, _ORIGINAL_PORT))
-        node_port = nft.Concat((_L4PROTO, _ORIGINAL_PORT))
+        place, node_port = self._original()
         for seconds in sizes(self._shape, STICKY):
             yield from self._remember_at(place, f"{STICKY}-{seconds}", AFFINITY, seconds)
         if timeouts := sizes(self._shape, STICKY_NODE_PORTS):

@@ -279,5 +279,8 @@ def _same(found: nft.Table | None, standing: _Standing) -> bool:
     wanted = filled(layout(standing.book.family, standing.book.settings, standing.shape), standing.book.content())
     if found is None or found.sets.keys() != wanted.sets.keys() or _listed(found) != _listed(wanted):
         return False
-    fixed = [name for name in wanted.sets if name not in affinity.MAPS]
-    return all(found.sets[name].elements == wanted.sets[name].elements for name in fixed)
+    fixed = [name for name in wanted.sets if name not in affinity.MAPS and not wanted.sets[name].counter]
+    counted = [name for name in wanted.sets if wanted.sets[name].counter]
+    return all(found.sets[name].elements == wanted.sets[name].elements for name in fixed) and all(
+        found.sets[name].elements.keys() == wanted.sets[name].elements.keys() for name in counted
+    )

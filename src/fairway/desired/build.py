@@ -86,6 +86,7 @@ def settings(node: Node, options: ProxyOptions) -> Settings:
         masquerade_all=options.masquerade_all,
         masquerade_bit=options.masquerade_bit,
         guarded_cidrs=options.guarded_cidrs,
+        counted=options.service_counters,
     )
 
 

@@ -151,13 +151,15 @@ class Settings:
 
     `guarded_cidrs` are the ranges that cluster IPs come from, where they are guarded: packets to an unknown port of a
     live cluster IP are refused, packets to an address of the ranges that no Service has are dropped. None: they are
-    left alone, as iptables mode does. An empty tuple guards live addresses only.
+    left alone, as iptables mode does. An empty tuple guards live addresses only. `counted`: whether the packets of
+    each Service are counted (nftables mode).
     """
 
     facts: Mapping[Family, NodeFacts] = field(default_factory=dict)
     masquerade_all: bool = False
     masquerade_bit: int = 14
     guarded_cidrs: tuple[str, ...] | None = None
+    counted: bool = False
 
     @property
     def masquerade_mark(self) -> int:
