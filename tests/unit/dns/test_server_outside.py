@@ -1,0 +1,154 @@
+"""The server asked for names outside its zone: passed on, cached, and aliases that lead outside followed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import dns.flags
+import dns.message
+import dns.rcode
+
+from fairway.client.base import Client
+from fairway.dns import metrics as told
+from fairway.dns.forward import Forwarder, Settings
+from fairway.dns.metrics import Metrics
+from fairway.dns.server import DnsServer
+from fairway.dns.zone import Zone
+from tests.unit.dns.api import Api
+from tests.unit.dns.cluster import external, service
+from tests.unit.dns.elsewhere import Elsewhere, Manner, elsewhere, reply
+from tests.unit.dns.test_server import Running
+
+OBJECTS = {
+    "services": [
+        service("web", "default", "10.96.1.2"),
+        external("db", "db.example.com"),
+        external("hop", "db.default.svc.cluster.local"),
+        external("away", "back.example.com"),
+    ]
+}
+Story = Callable[[Running, Elsewhere], Awaitable[None]]
+
+
+def outside(story: Story, manner: Manner) -> None:
+    """A server of the zone above that forwards the rest to one that answers in this manner."""
+
+    async def run() -> None:
+        stop, metrics = asyncio.Event(), Metrics()
+        async with elsewhere(manner) as world, asyncio.timeout(20):
+            forwarder = Forwarder(Settings(servers=(world.endpoint,), per_try=0.1, total=0.3), metrics)
+            server = DnsServer(
+                cast("Client", Api(**OBJECTS)),
+                zone=Zone(),
+                addresses=[("127.0.0.1", 0)],
+                upstream=forwarder,
+                metrics=metrics,
+            )
+            serving = asyncio.create_task(server.run(stop))
+            try:
+                await server.complete.wait()
+                await server.listening.wait()
+                await story(Running(server), world)
+            finally:
+                stop.set()
+                await serving
+
+    asyncio.run(run())
+
+
+def world(asked: dns.message.Message) -> dns.message.Message:
+    name = str(asked.question[0].name)
+    match name.lower(), asked.question[0].rdtype.name:
+        case "db.example.com.", "A":
+            return reply(asked, "db.example.com 300 CNAME db-1.example.com", "db-1.example.com 60 A 198.51.100.9")
+        case "db-1.example.com." | "www.example.com.", "A":
+            return reply(asked, f"{name} 60 A 198.51.100.9")
+        case "back.example.com.", _:
+            return reply(asked, "back.example.com 60 CNAME web.default.svc.cluster.local")
+    return reply(asked, authority="example.com 900 SOA ns.example.com. host.example.com. 1 7200 1800 86400 60")
+
+
+def lines(message: dns.message.Message) -> list[str]:
+    return [line for each in message.answer for line in each.to_text().splitlines()]
+
+
+def test_a_name_outside_is_asked_of_others_over_udp_and_tcp() -> None:
+    async def story(running: Running, world: Elsewhere) -> None:
+        for message in (await running.udp("www.example.com"), await running.tcp("www.example.com")):
+            assert lines(message) == ["www.example.com. 60 IN A 198.51.100.9"]
+            assert dns.flags.to_text(message.flags) == "QR RD RA"
+        assert world.asked == ["www.example.com."]
+        assert running.server.metrics.value(told.CACHE_HITS, "success") == 1
+
+    outside(story, world)
+
+
+def test_our_own_names_are_never_asked_of_others() -> None:
+    async def story(running: Running, world: Elsewhere) -> None:
+        for name in ("web.default.svc.cluster.local", "gone.default.svc.cluster.local", "1.0.96.10.in-addr.arpa"):
+            await running.udp(name)
+        assert world.asked == []
+
+    outside(story, world)
+
+
+def test_an_external_name_is_followed_to_its_addresses() -> None:
+    async def story(running: Running, world: Elsewhere) -> None:
+        assert lines(await running.udp("db.default.svc.cluster.local")) == [
+            "db.default.svc.cluster.local. 5 IN CNAME db.example.com.",
+            "db.example.com. 300 IN CNAME db-1.example.com.",
+            "db-1.example.com. 60 IN A 198.51.100.9",
+        ]
+        over_tcp = lines(await running.tcp("hop.default.svc.cluster.local"))
+        assert over_tcp[0] == "hop.default.svc.cluster.local. 5 IN CNAME db.default.svc.cluster.local."
+        assert over_tcp[-1] == "db-1.example.com. 60 IN A 198.51.100.9"
+        assert world.asked == ["db.example.com."]
+
+    outside(story, world)
+
+
+def test_an_external_name_without_the_asked_family_is_an_alias_alone() -> None:
+    async def story(running: Running, _: Elsewhere) -> None:
+        message = await running.udp("db.default.svc.cluster.local", "AAAA")
+        assert (message.rcode(), lines(message)) == (
+            dns.rcode.NOERROR,
+            ["db.default.svc.cluster.local. 5 IN CNAME db.example.com."],
+        )
+
+    outside(story, world)
+
+
+def test_an_external_name_is_told_when_nobody_outside_answers() -> None:
+    async def story(running: Running, _: Elsewhere) -> None:
+        message = await running.udp("db.default.svc.cluster.local")
+        assert (message.rcode(), lines(message)) == (
+            dns.rcode.NOERROR,
+            ["db.default.svc.cluster.local. 5 IN CNAME db.example.com."],
+        )
+        assert (await running.udp("www.example.com")).rcode() == dns.rcode.SERVFAIL
+
+    outside(story, lambda _: None)
+
+
+def test_an_alias_that_comes_back_from_outside_is_not_followed_for_ever() -> None:
+    async def story(running: Running, world: Elsewhere) -> None:
+        assert lines(await running.udp("away.default.svc.cluster.local")) == [
+            "away.default.svc.cluster.local. 5 IN CNAME back.example.com.",
+            "back.example.com. 60 IN CNAME web.default.svc.cluster.local.",
+        ]
+        assert world.asked == ["back.example.com."]
+
+    outside(story, world)
+
+
+def test_our_own_names_are_answered_while_others_are_waited_for() -> None:
+    async def story(running: Running, _: Elsewhere) -> None:
+        waiting = [asyncio.create_task(running.udp(f"{each}.example.com")) for each in range(20)]
+        assert lines(await running.udp("web.default.svc.cluster.local"))
+        assert not any(each.done() for each in waiting)
+        for each in waiting:
+            assert (await each).rcode() == dns.rcode.SERVFAIL
+
+    outside(story, lambda _: None)
