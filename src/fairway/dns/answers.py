@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from fairway.dns import metrics, wire
+from fairway.dns.inquiry import question_of
 from fairway.dns.metrics import Metrics
 from fairway.dns.records import Rcode, Record, Type
 from fairway.dns.table import BUDGET, Table, Tally
@@ -46,10 +48,20 @@ _Books = tuple[int, int, str, int, int]
 """Type, rcode, zone and the octets of question and reply: what replies of one kind have in common."""
 
 
-class Answers:
-    """The answers of one listener. `synced` is set once the zone is the whole truth of some moment."""
+class Known(Protocol):
+    """What is known of names that are none of ours."""
 
-    def __init__(self, zone: Zone, place: Place, told: Metrics, manner: Manner = wire.PLAIN) -> None:
+    def __call__(self, message: bytes, /, *, udp: bool) -> bytes | None:
+        """The reply to any octets, if they are a query that can be answered at once."""
+
+
+class Answers:
+    """The answers of one listener. `synced` is set once the zone is the whole truth of some moment. `known` has the
+    replies of others that may be given again; never to names of ours."""
+
+    def __init__(
+        self, zone: Zone, place: Place, told: Metrics, manner: Manner = wire.PLAIN, known: Known | None = None
+    ) -> None:
         self.table = Table(BUDGET if place.udp else TCP_BUDGET)
         self.synced = False
         self.duration = told.histogram(metrics.DURATION, place.server)
@@ -57,6 +69,7 @@ class Answers:
         self._place = place
         self._metrics = told
         self._manner = manner
+        self._known = known
         self._tallies: dict[_Books, Tally] = {}
         told.gather_from(self._gather)
 
@@ -72,6 +85,12 @@ class Answers:
         if kept is not None:
             kept.tally[0] += 1
             return kept.octets(query)
+        reply = self._known(query, udp=self._place.udp) if self._known is not None else None
+        if reply is not None:
+            self._enter(
+                (int.from_bytes(question_of(query)[-4:-2], "big"), reply[3] & 0xF, ".", len(query), len(reply)), 1
+            )
+            return reply
         try:
             made = wire.prepare(query, self._zone, udp=self._place.udp, synced=self.synced, manner=self._manner)
         except Exception:

@@ -16,11 +16,13 @@ from fairway.dns.encode import HEADER, OPT_LENGTH
 from fairway.dns.errors import DnsError
 from fairway.dns.names import MAX_NAME, Name
 
-QR, AA, TC, RD, RA, AD, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
+QR, OPCODE, TC, RD, RA, AD, CD = 0x8000, 0x7800, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
 PAYLOAD = 1232
 """Octets of UDP we take (DNS flag day 2020)."""
 _OPT = 41
 _DO = 0x8000
+_OPT_RECORD = struct.Struct("!BHHBBHH")
+"""Root, type, octets of UDP, upper bits of the rcode, version, flags, length of options (RFC 6891 section 6.1.3)."""
 _POINTER = 0xC0
 
 
@@ -71,21 +73,21 @@ class Belief(Enum):
 
 
 def read_query(message: bytes, *, udp: bool) -> Query:
-    """A client's query of one question. Raises Unreadable."""
+    """A client's query: one question, and at most an OPT record of EDNS version 0. Raises Unreadable."""
     try:
-        ident, flags, questions, answers, authorities, additionals = HEADER.unpack_from(message)
+        ident, flags, *counts = HEADER.unpack_from(message)
+        if flags & (QR | OPCODE) or counts[:3] != [1, 0, 0] or counts[3] > 1:
+            raise Unreadable("this is no query of one question")
         end = _skip_name(message, HEADER.size, pointers=False) + 4
         type, klass = struct.unpack_from("!HH", message, end - 4)
-        if questions != 1:
-            raise Unreadable("a query has one question")
-        name = message[HEADER.size : end - 4].lower()
-        payload, do = _edns(message, end, answers + authorities + additionals)
+        payload, do = _edns(message, end) if counts[3] else (0, False)
+        if not counts[3] and len(message) != end:
+            raise Unreadable("something follows the question")
     except (struct.error, IndexError) as error:
         raise Unreadable("the query is cut short") from error
-    edns = payload is not None
-    limit = min(max(payload or 0, 512), PAYLOAD) if udp else 65535
-    inquiry = Inquiry(name, type, klass, do, bool(flags & CD))
-    return Query(ident, flags, message[HEADER.size : end], limit, edns, inquiry)
+    limit = min(max(payload, 512), PAYLOAD) if udp else 65535
+    inquiry = Inquiry(message[HEADER.size : end - 4].lower(), type, klass, do, bool(flags & CD))
+    return Query(ident, flags, message[HEADER.size : end], limit, bool(counts[3]), inquiry)
 
 
 def ask(inquiry: Inquiry, ident: int, chance: int, *, edns: bool = True) -> bytes:
@@ -110,7 +112,7 @@ def judge(asked: bytes, reply: bytes) -> Belief:
     if len(reply) < HEADER.size:
         return Belief.FOREIGN
     ident, flags, questions, *_ = HEADER.unpack_from(reply)
-    if ident != int.from_bytes(asked[:2], "big") or not flags & QR or flags & 0x7800 or questions != 1:
+    if ident != int.from_bytes(asked[:2], "big") or not flags & QR or flags & OPCODE or questions != 1:
         return Belief.FOREIGN
     mine = question_of(asked)
     theirs = reply[HEADER.size : HEADER.size + len(mine)]
@@ -161,13 +163,13 @@ def opt(*, do: bool, rcode: int = 0) -> bytes:
     return made
 
 
-def _edns(message: bytes, place: int, records: int) -> tuple[int | None, bool]:
-    """The size of UDP that the client takes (None: it does not know EDNS) and whether it wants DNSSEC records."""
-    for start, type in _records(message, place, records):
-        if type == _OPT:
-            payload, flags = struct.unpack_from("!HI", message, start + 2)
-            return payload, bool(flags & _DO)
-    return None, False
+def _edns(message: bytes, place: int) -> tuple[int, bool]:
+    """The size of UDP that the client takes, and whether it wants DNSSEC records: what the OPT record at the end of a
+    query says. Raises Unreadable, struct.error."""
+    root, type, payload, _, version, flags, length = _OPT_RECORD.unpack_from(message, place)
+    if root or type != _OPT or version or place + _OPT_RECORD.size + length != len(message):
+        raise Unreadable("what follows the question is no OPT record of version 0")
+    return payload, bool(flags & _DO)
 
 
 def _records(message: bytes, place: int, count: int) -> Iterator[tuple[int, int]]:

@@ -59,6 +59,9 @@ class Upstream(Protocol):
     async def resolve(self, message: bytes, *, udp: bool, client: str) -> bytes:
         """The reply to a query, which came by UDP (its limits of size hold) or TCP from the address `client`."""
 
+    def resolve_cached(self, message: bytes, *, udp: bool) -> bytes | None:
+        """The reply to any octets, if they are a query that can be answered at once."""
+
     async def lookup(self, name: Name, type: int) -> tuple[Record, ...]:
         """The records of a name, aliases on the way included; empty if there are none or nobody answers."""
 
@@ -150,7 +153,8 @@ class DnsServer:
     def _new_answers(self, address: str, port: int, *, udp: bool) -> Answers:
         place = Place(f"dns://:{port}", udp=udp, v6=":" in address)
         manner = Manner(recursion=self._upstream is not None, shuffle=self._options.shuffle)
-        answers = Answers(self._zone, place, self.metrics, manner)
+        known = None if self._upstream is None else self._upstream.resolve_cached
+        answers = Answers(self._zone, place, self.metrics, manner, known)
         answers.synced = self.synced
         self._answers.append(answers)
         return answers

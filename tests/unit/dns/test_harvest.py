@@ -210,3 +210,47 @@ def test_any_octets_are_read_or_refused(octets: bytes) -> None:
             continue
         assert query.inquiry.name[-1:] == b"\0"
         assert render(query, plain(query.inquiry, Rcode.SERVFAIL))
+
+
+GOOD = ask(inquire(), 7, 0)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"",
+        GOOD[:11],
+        GOOD[:-1],
+        GOOD + b"\0",
+        ask(inquire(), 7, 0, edns=False) + b"\0",
+        GOOD[:2] + b"\x81" + GOOD[3:],
+        GOOD[:2] + b"\x29" + GOOD[3:],
+        GOOD[:5] + b"\2" + GOOD[6:],
+        GOOD[:7] + b"\1" + GOOD[8:],
+        GOOD[:11] + b"\2" + GOOD[12:] + GOOD[-11:],
+        GOOD[:-11] + b"\0" + struct.pack("!HHIH", Type.A, 1, 0, 0),
+        GOOD[:-11] + b"\0" + struct.pack("!HHIH", 41, 1232, 1 << 16, 0),
+        GOOD[:12] + b"\xc0\x0c" + GOOD[-15:],
+        GOOD[:12] + b"\x7f" + GOOD[13:],
+    ],
+    ids=[
+        "nothing",
+        "cut header",
+        "cut OPT",
+        "octets after OPT",
+        "octets after the question",
+        "a reply",
+        "a NOTIFY",
+        "two questions",
+        "an answer",
+        "two OPT",
+        "another record",
+        "EDNS version 1",
+        "a pointer",
+        "a long label",
+    ],
+)
+def test_only_plain_queries_are_answered_from_the_cache(octets: bytes) -> None:
+    assert read_query(GOOD, udp=True).inquiry == inquire()
+    with pytest.raises(Unreadable):
+        read_query(octets, udp=True)

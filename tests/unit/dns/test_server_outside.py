@@ -80,7 +80,10 @@ def test_a_name_outside_is_asked_of_others_over_udp_and_tcp() -> None:
             assert lines(message) == ["www.example.com. 60 IN A 198.51.100.9"]
             assert dns.flags.to_text(message.flags) == "QR RD RA"
         assert world.asked == ["www.example.com."]
-        assert running.server.metrics.value(told.CACHE_HITS, "success") == 1
+        counted = running.server.metrics.value
+        assert counted(told.CACHE_HITS, "success") == 1
+        for proto in ("udp", "tcp"):
+            assert counted(told.REQUESTS, f"dns://:{running.port}", ".", "A", proto, "1") == 1
 
     outside(story, world)
 
