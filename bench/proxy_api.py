@@ -1,7 +1,9 @@
-"""The API server of `bench/proxy.py`: prepared lists, and watches to which a change is written the moment it is told.
+"""The API server of `bench/proxy.py` and `bench/dns.py`: prepared lists, and watches to which a change is written the
+moment it is told.
 
-It answers what a node proxy asks (Services, EndpointSlices, one Node) and nothing else, in a thread, so that what is
-measured is the proxy and not the API server. Objects carry what real ones carry, managedFields included.
+It answers what a node proxy asks (Services, EndpointSlices, one Node), and more lists if it is given them, in a thread,
+so that what is measured is the client and not the API server. Objects carry what real ones carry, managedFields
+included.
 """
 
 from __future__ import annotations
@@ -85,11 +87,12 @@ def endpoint_slice(number: int, revision: int = 1, first: int = 0) -> dict[str, 
 class StandIn:
     """Serves `count` Services on a listening socket until closed."""
 
-    def __init__(self, count: int, listener: socket.socket) -> None:
+    def __init__(self, count: int, listener: socket.socket, **more: list[dict[str, Any]]) -> None:
         self._lists = {
             "services": _list("ServiceList", [service(n) for n in range(count)]),
             "endpointslices": _list("EndpointSliceList", [endpoint_slice(n) for n in range(count)]),
             "nodes": _list("NodeList", [{"metadata": {"name": NODE}, "spec": {"podCIDR": "10.244.0.0/24"}}]),
+            **{kind: _list("List", items) for kind, items in more.items()},
         }
         self._listener = listener
         self._watches: dict[str, list[socket.socket]] = {kind: [] for kind in self._lists}
@@ -100,10 +103,10 @@ class StandIn:
         """Bytes of all lists."""
         return sum(len(body) for body in self._lists.values())
 
-    def tell(self, objects: list[dict[str, Any]]) -> None:
-        """Write changes of EndpointSlices to their watches."""
-        lines = b"".join(json.dumps({"type": "MODIFIED", "object": obj}).encode() + b"\n" for obj in objects)
-        for watch in self._watches["endpointslices"]:
+    def tell(self, objects: list[dict[str, Any]], kind: str = "endpointslices", type: str = "MODIFIED") -> None:
+        """Write changes of objects to the watches of their kind."""
+        lines = b"".join(json.dumps({"type": type, "object": obj}).encode() + b"\n" for obj in objects)
+        for watch in self._watches[kind]:
             watch.sendall(b"%x\r\n%s\r\n" % (len(lines), lines))
 
     def close(self) -> None:

@@ -4,24 +4,124 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
-from fairway.assemble.life import run
+from fairway.assemble import workers
+from fairway.assemble.life import loading, run
 from fairway.client.kubeconfig import SERVICE_ACCOUNT, ConnectInfo, connect, in_cluster, load
-from fairway.dns.server import DnsServer
-from fairway.dns.zone import Zone
+from fairway.dataplane.health import Answer
+from fairway.dataplane.health_server import Respond, keep_listening
+from fairway.dns.server import DnsServer, Options
+from fairway.dns.zone import PodRecords, Zone
+
+PLAIN = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+_WILDCARDS = ("0.0.0.0", "::", "")
+
+_Place = tuple[str, int]
 
 
-def dns(kubeconfig: str, *, domain: str, addresses: Sequence[str], reverse: Sequence[str], ttl: int) -> None:
-    """Cluster DNS for any API server. `addresses` are "address:port" texts."""
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What `fairway dns` was told. Addresses are "ADDRESS:PORT" texts, "" for nowhere; `rate_limit` is queries a second
+    of one client, 0 for any."""
+
+    kubeconfig: str = ""
+    domain: str = "cluster.local"
+    addresses: Sequence[str] = ("0.0.0.0:53",)
+    reverse: Sequence[str] = ()
+    ttl: int = 5
+    pods: PodRecords = "verified"
+    shuffle: bool = True
+    workers: int = 1
+    metrics_address: str = ""
+    health_address: str = ""
+    rate_limit: float = 0
+    log_queries: bool = False
+
+
+def dns(flags: Flags) -> None:
+    """Cluster DNS for any API server. Raises ValueError for flags that cannot be meant."""
+    listening = [_place("listen", text) for text in flags.addresses]
+    pages = [_place(flag, text) for flag, text in _pages(flags) if text]
+    for address, port in pages:
+        if address in _WILDCARDS or (address, port) in listening:
+            raise ValueError(
+                f"metrics and health at {address}:{port} would be had by every client: name another address"
+            )
+    if flags.workers == 1:
+        _work(flags, 0)
+    elif any(not port for _, port in listening):
+        raise ValueError("--workers needs ports that are given: all of them listen on the same")
+    else:
+        workers.share(flags.workers, lambda number: _work(flags, number))
+
+
+def _work(flags: Flags, number: int) -> None:
+    """Worker `number`, which follows the API by itself."""
 
     async def main(stop: asyncio.Event) -> None:
-        zone = Zone(domain, ttl, reverse)
-        client = connect(_way(kubeconfig))
-        await DnsServer(client, zone=zone, addresses=[_listening(text) for text in addresses]).run(stop)
+        zone = Zone(flags.domain, flags.ttl, flags.reverse, pods=flags.pods)
+        client = connect(_way(flags.kubeconfig))
+        options = Options(
+            shuffle=flags.shuffle, shared=flags.workers > 1, rate=flags.rate_limit, log_queries=flags.log_queries
+        )
+        addresses = [_place("listen", text) for text in flags.addresses]
+        server = DnsServer(client, zone=zone, addresses=addresses, options=options)
+        async with _beside(server, flags, number):
+            await server.run(stop)
         await client.close()
 
     run(main)
+
+
+@asynccontextmanager
+async def _beside(server: DnsServer, flags: Flags, number: int) -> AsyncIterator[None]:
+    """What goes on next to the server: its pages, and a lighter memory once it is loaded."""
+    responds: dict[str, Respond] = {"metrics-address": _metrics(server), "health-address": _health(server)}
+    works: list[Any] = [loading(server.complete)]
+    for flag, text in _pages(flags):
+        if text:
+            address, port = _place(flag, text)
+            works.append(keep_listening(responds[flag], address, port + number, f"--{flag}"))
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _pages(flags: Flags) -> tuple[tuple[str, str], ...]:
+    return ("metrics-address", flags.metrics_address), ("health-address", flags.health_address)
+
+
+def _metrics(server: DnsServer) -> Respond:
+    def respond(path: str) -> Answer:
+        if path != "/metrics":
+            return Answer(404, b"only /metrics is here\n", PLAIN)
+        return Answer(200, server.metrics.text().encode(), PLAIN)
+
+    return respond
+
+
+def _health(server: DnsServer) -> Respond:
+    """`/health` says that the process is at work, `/ready` that its answers are the truth."""
+
+    def respond(path: str) -> Answer:
+        match path:
+            case "/health":
+                return Answer(200, b"OK", PLAIN)
+            case "/ready" if server.synced and server.listening.is_set():
+                return Answer(200, b"OK", PLAIN)
+            case "/ready":
+                return Answer(503, b"the cluster's objects have not been listed yet\n", PLAIN)
+        return Answer(404, b"only /health and /ready are here\n", PLAIN)
+
+    return respond
 
 
 def _way(kubeconfig: str) -> ConnectInfo:
@@ -30,8 +130,8 @@ def _way(kubeconfig: str) -> ConnectInfo:
     return in_cluster(os.environ, SERVICE_ACCOUNT) if inside and not kubeconfig else load(kubeconfig or None)
 
 
-def _listening(text: str) -> tuple[str, int]:
+def _place(flag: str, text: str) -> _Place:
     address, _, port = text.rpartition(":")
     if not address or not port.isdigit():
-        raise ValueError(f"--listen {text}: needs ADDRESS:PORT")
+        raise ValueError(f"--{flag} {text}: needs ADDRESS:PORT")
     return address.strip("[]"), int(port)

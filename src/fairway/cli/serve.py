@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 
@@ -13,16 +15,41 @@ import click
 @click.option("--listen", "addresses", multiple=True, default=["0.0.0.0:53"], show_default=True, metavar="ADDRESS:PORT")
 @click.option("--reverse", multiple=True, metavar="CIDR", help="Ranges whose reverse names are ours (Services, pods).")
 @click.option("--ttl", default=5, show_default=True, help="Seconds that answers may be kept.")
-@click.pass_context
-def dns(
-    context: click.Context, kubeconfig: str, domain: str, addresses: tuple[str, ...], reverse: tuple[str, ...], ttl: int
-) -> None:
-    """Serve cluster DNS for the Services of an API server; with a command, look at names instead."""
-    if context.invoked_subcommand is not None:
-        return
+@click.option(
+    "--pods",
+    type=click.Choice(["verified", "insecure", "disabled"]),
+    default="verified",
+    show_default=True,
+    help="Names of pods by address: of pods that are, of any address, none.",
+)
+@click.option("--shuffle/--no-shuffle", default=True, show_default=True, help="Begin at another address each time.")
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that share the ports."
+)
+@click.option(
+    "--metrics-address",
+    default="127.0.0.1:9153",
+    show_default=True,
+    metavar="ADDRESS:PORT",
+    help='Where /metrics is ("": nowhere); each further worker has the next port.',
+)
+@click.option(
+    "--health-address",
+    default="127.0.0.1:8080",
+    show_default=True,
+    metavar="ADDRESS:PORT",
+    help='Where /health and /ready are ("": nowhere); each further worker has the next port.',
+)
+@click.option("--rate-limit", default=0.0, metavar="N", help="Queries a second that one client may ask; 0 for any.")
+@click.option("--log-queries", is_flag=True, help="Write a line for each query.")
+def dns(**words: Any) -> None:
+    """Serve cluster DNS for the Services of an API server."""
     from fairway.assemble import naming
 
-    naming.dns(kubeconfig, domain=domain, addresses=addresses, reverse=reverse, ttl=ttl)
+    try:
+        naming.dns(naming.Flags(**words))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 @click.command()
