@@ -6,14 +6,13 @@ A question seen before is answered from the table of ready replies; any other ta
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from fairway.dns import metrics, wire
 from fairway.dns.inquiry import question_of
 from fairway.dns.metrics import Metrics
-from fairway.dns.records import Rcode, Record, Type
+from fairway.dns.records import Rcode, Type
 from fairway.dns.table import BUDGET, Table, Tally
 from fairway.dns.wire import Manner, Ready, Referral
 from fairway.dns.zone import Zone
@@ -101,12 +100,6 @@ class Answers:
             return made
         self._keep(query, made)
         return made.octets(query)
-
-    def finish(self, referral: Referral, found: Sequence[Record]) -> bytes:
-        """The reply to a question whose aliases lead out of the zone, with what was found there."""
-        reply = referral.finish(found)
-        self.note(referral, reply)
-        return reply
 
     def note(self, referral: Referral, reply: bytes) -> None:
         """Enter into the books a reply that somebody else gave."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -18,9 +18,11 @@ from fairway.client.follow import follow
 from fairway.client.informer import Cache, Change
 from fairway.dns import view, wire
 from fairway.dns.answers import Answers, Place
+from fairway.dns.autopath import shortcut
 from fairway.dns.guard import Guard, RateLimit
 from fairway.dns.metrics import Metrics
 from fairway.dns.names import Name
+from fairway.dns.paths import Paths
 from fairway.dns.records import Record, Root
 from fairway.dns.tcp import DEFAULT_LIMITS, Limits, TcpListener
 from fairway.dns.udp import Elsewhere, UdpListener
@@ -47,7 +49,26 @@ _SOURCES = (
     _Source(kinds.SERVICE, view.decode_service, Zone.set_service, Zone.delete_service),
     _Source(kinds.ENDPOINT_SLICE, view.decode_slice, Zone.set_slice, Zone.delete_slice),
 )
-_POD_SOURCE = _Source(kinds.POD, view.decode_pod, Zone.set_pod, Zone.delete_pod)
+_PODS = _Source(kinds.POD, view.decode_pod, Zone.set_pod, Zone.delete_pod)
+
+
+def _sources(zone: Zone, paths: Paths | None) -> Iterator[_Source]:
+    """The kinds that a zone needs, and the search lists of Pods if they are wanted."""
+    yield from _SOURCES
+    if paths is not None:
+        yield _Source(kinds.POD, view.decode_resolving_pod, partial(_set_pod, paths), partial(_delete_pod, paths))
+    elif zone.pod_records == "verified":
+        yield _PODS
+
+
+def _set_pod(paths: Paths, zone: Zone, pod: view.ResolvingPod) -> None:
+    zone.set_pod(pod)
+    paths.set(pod)
+
+
+def _delete_pod(paths: Paths, zone: Zone, namespace: str, name: str) -> None:
+    zone.delete_pod(namespace, name)
+    paths.delete(namespace, name)
 
 
 class Upstream(Protocol):
@@ -69,13 +90,16 @@ class Upstream(Protocol):
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a server serves. `shared` binds addresses that other workers bind too; `rate` is the number of replies a
-    second that one client may have (0: any); `log_queries` writes a line for each query."""
+    second that one client may have (0: any); `log_queries` writes a line for each query; `autopath` answers the walk of
+    a Pod through its search list in one trip, where `searches` are those that nodes pass on."""
 
     limits: Limits = DEFAULT_LIMITS
     shuffle: bool = True
     shared: bool = False
     rate: float = 0
     log_queries: bool = False
+    autopath: bool = False
+    searches: tuple[str, ...] = ()
 
 
 DEFAULT_OPTIONS = Options()
@@ -112,7 +136,8 @@ class DnsServer:
         self._addresses = tuple(addresses)
         self._upstream = upstream
         self._options = options
-        self._sources = (*_SOURCES, _POD_SOURCE) if zone.pod_records == "verified" else _SOURCES
+        self._paths = Paths(zone.domain, options.searches) if options.autopath else None
+        self._sources = tuple(_sources(zone, self._paths))
         self._unsynced = {source.kind for source in self._sources}
         self._answers: list[Answers] = []
         limit = RateLimit(options.rate, monotonic) if options.rate else None
@@ -152,29 +177,47 @@ class DnsServer:
 
     def _new_answers(self, address: str, port: int, *, udp: bool) -> Answers:
         place = Place(f"dns://:{port}", udp=udp, v6=":" in address)
-        manner = Manner(recursion=self._upstream is not None, shuffle=self._options.shuffle)
         known = None if self._upstream is None else self._upstream.resolve_cached
-        answers = Answers(self._zone, place, self.metrics, manner, known)
+        answers = Answers(self._zone, place, self.metrics, self._manner(begins=True), known)
         answers.synced = self.synced
         self._answers.append(answers)
         return answers
 
+    def _manner(self, *, begins: bool) -> Manner:
+        recursion, shuffle = self._upstream is not None, self._options.shuffle
+        return Manner(recursion, shuffle, self._paths.begins if self._paths is not None and begins else None)
+
     def _ways(self, answers: Answers) -> _Ways:
-        elsewhere = None if self._upstream is None else partial(self._elsewhere, self._upstream, answers)
+        alone = self._upstream is None and self._paths is None
+        elsewhere = None if alone else partial(self._elsewhere, answers)
         return {"guard": self._guard, "elsewhere": elsewhere, "shared": self._options.shared}
 
-    async def _elsewhere(self, upstream: Upstream, answers: Answers, referral: Referral, client: str) -> bytes:
-        """The reply to what is none of ours. Whatever goes wrong, the client hears something."""
+    async def _elsewhere(self, answers: Answers, referral: Referral, client: str) -> bytes:
+        """The reply to what the zone has no answer to. Whatever goes wrong, the client hears something."""
         try:
-            if referral.chain:
-                found = await upstream.lookup(referral.question.name, referral.question.type)
-                return answers.finish(referral, found)
-            reply = await upstream.resolve(referral.message, udp=referral.udp, client=client)
+            if self._paths is not None and not referral.chain and self._zone.covers(referral.question.name):
+                reply = await self._walk(self._paths, referral, client)
+            else:
+                reply = await self._ask(referral, client)
         except Exception:
             _log.exception("asking elsewhere failed, please report it: %s", referral.message.hex())
             reply = wire.failure(referral.message)
         answers.note(referral, reply)
         return reply
+
+    async def _ask(self, referral: Referral, client: str) -> bytes:
+        """The reply to what is none of ours."""
+        if self._upstream is None:
+            return wire.failure(referral.message)
+        if referral.chain:
+            return referral.finish(await self._upstream.lookup(referral.question.name, referral.question.type))
+        return await self._upstream.resolve(referral.message, udp=referral.udp, client=client)
+
+    async def _walk(self, paths: Paths, referral: Referral, client: str) -> bytes:
+        """The reply to a name that does not exist, but with which a Pod's search list begins."""
+        found = await shortcut(referral.question, client, paths, self._zone, self._upstream)
+        manner = self._manner(begins=False)
+        return wire.reply(referral, found or self._zone.answer(referral.question), manner)
 
     async def _work_until(self, stop: asyncio.Event) -> None:
         """Follow every source until `stop`; a follower that ends before that ends the server with its error."""

@@ -171,10 +171,55 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
         return tuple(address for address in given if address)
 
 
+class DnsOption(msgspec.Struct, frozen=True, gc=False):
+    """One option of a resolv.conf, with its value if it has one."""
+
+    name: str = ""
+    value: str | None = None
+
+
+class DnsConfig(msgspec.Struct, frozen=True, gc=False):
+    """What a Pod adds to its resolv.conf."""
+
+    searches: tuple[str, ...] | None = None
+    options: tuple[DnsOption, ...] | None = None
+
+
+class PodSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """How a Pod resolves names."""
+
+    dns_policy: str = "ClusterFirst"
+    host_network: bool = False
+    dns_config: DnsConfig | None = None
+
+
+class ResolvingPod(Pod, frozen=True, gc=False):
+    """core/v1 Pod with what decides over its search list."""
+
+    spec: PodSpec = PodSpec()
+
+    @property
+    def host_network(self) -> bool:
+        """Whether its address is the node's, and so says nothing about it."""
+        return self.spec.host_network
+
+    @property
+    def dns_policy(self) -> str:
+        """ClusterFirst, ClusterFirstWithHostNet, Default or None."""
+        return self.spec.dns_policy
+
+    @property
+    def dns_config(self) -> DnsConfig:
+        """What it adds to its resolv.conf."""
+        return self.spec.dns_config or _NO_CONFIG
+
+
+_NO_CONFIG = DnsConfig()
 _SERVICE = msgspec.json.Decoder(Service)
 _SLICE = msgspec.json.Decoder(EndpointSlice)
 _NAMESPACE = msgspec.json.Decoder(Namespace)
 _POD = msgspec.json.Decoder(Pod)
+_RESOLVING_POD = msgspec.json.Decoder(ResolvingPod)
 
 
 def decode_service(raw: bytes) -> Service:
@@ -195,3 +240,8 @@ def decode_namespace(raw: bytes) -> Namespace:
 def decode_pod(raw: bytes) -> Pod:
     """A Pod from its JSON; errors as `decode_service`."""
     return _POD.decode(raw)
+
+
+def decode_resolving_pod(raw: bytes) -> ResolvingPod:
+    """A Pod with its resolver's settings from its JSON; errors as `decode_service`."""
+    return _RESOLVING_POD.decode(raw)

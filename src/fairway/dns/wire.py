@@ -6,7 +6,7 @@ Sources: RFC 1035 section 4, RFC 6891 (EDNS), RFC 9619 (one question), RFC 2181 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -86,18 +86,18 @@ class Referral:
 
     def finish(self, found: Sequence[Record], *, rcode: Rcode = Rcode.NOERROR) -> bytes:
         """The aliases and what their end holds (RFC 6604 section 3: the last name decides the rcode)."""
-        message = dns.message.from_wire(self.message)
-        answer = Answer(rcode, (*self.chain, *found))
-        return _ready(message, answer, udp=self.udp, manner=Manner(recursion=True), zone="").octets(self.message)
+        return reply(self, Answer(rcode, (*self.chain, *found)), Manner(recursion=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How replies are made: `recursion` offers names outside our zones (RA bit, Referral), `shuffle` lets addresses
-    begin at another one for each query."""
+    begin at another one for each query. Names that do not exist, but of which `begins` is true, are referred: the rest
+    of their client's search list may hold an answer."""
 
     recursion: bool = False
     shuffle: bool = True
+    begins: Callable[[Name], bool] | None = None
 
 
 PLAIN = Manner()
@@ -138,7 +138,15 @@ def prepare(query: bytes, zone: Zone, *, udp: bool, synced: bool, manner: Manner
             return Referral(answer.alias, query, answer.answer, udp)
         if answer.rcode == Rcode.REFUSED and apex is None and _may_be_asked_elsewhere(message):
             return Referral(asked, query, (), udp)
+    if manner.begins is not None and answer.rcode == Rcode.NXDOMAIN and manner.begins(asked.name):
+        return Referral(asked, query, (), udp)
     return _ready(message, answer, udp=udp, manner=manner, zone="." if apex is None else names.text(apex))
+
+
+def reply(referral: Referral, answer: Answer, manner: Manner = PLAIN) -> bytes:
+    """The reply to a referred question whose answer was found after all."""
+    message = dns.message.from_wire(referral.message)
+    return _ready(message, answer, udp=referral.udp, manner=manner, zone="").octets(referral.message)
 
 
 def failure(query: bytes) -> bytes:
