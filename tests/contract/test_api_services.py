@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.api.server import Api
-from fairway.store.base import Check, Conflict, Delete, Entry, Put, StoreError
+from fairway.store.base import Check, Conflict, Delete, Put, StoreError
 from fairway.store.memory import MemoryStore
 from tests.contract.session import CONFIG, Session, service, told
 
@@ -264,12 +264,11 @@ def test_no_address_is_given_from_a_range_that_begins_to_go() -> None:
 
 
 class Distant(MemoryStore):
-    """A store whose answers take their time, so that others write between a look and a commit."""
+    """A store whose commits take their time, so that others write between a look and a commit."""
 
-    async def get(self, key: str) -> Entry | None:
-        found = await super().get(key)
+    async def commit(self, checks: Sequence[Check], changes: Sequence[Put | Delete]) -> int:
         await asyncio.sleep(0)
-        return found
+        return await super().commit(checks, changes)
 
 
 def test_many_at_once_never_share_a_number() -> None:

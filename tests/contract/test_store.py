@@ -225,3 +225,17 @@ def test_concurrent_writers_all_land_in_one_order_that_watchers_see(open_store: 
         assert {f"/k/{n}" for n in range(100)} == {event.key for event in events}
 
     told(open_store, story)
+
+
+def test_the_view_shows_no_less_than_what_was_caught_up_with(open_store: Open) -> None:
+    async def story(store: Store) -> None:
+        for number in range(20):
+            revision = await put(store, f"/a/{number:02}")
+            await store.catch_up()
+            view = await store.view()
+            entry = view.get(f"/a/{number:02}")
+            assert entry and entry.modified == revision and view.get("/b") is None
+            assert view.range("/a/").entries == (await store.range("/a/")).entries
+            assert len(view.range("/a/", limit=3).entries) == min(number + 1, 3)
+
+    told(open_store, story)

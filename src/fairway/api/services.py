@@ -32,7 +32,7 @@ from fairway.objects.errors import FieldError
 from fairway.objects.errors import invalid as invalid_field
 from fairway.objects.kinds import IP_ADDRESS, SERVICE, SERVICE_CIDR
 from fairway.objects.services import HEADLESS, needs_cluster_ip, needs_health_check, needs_node_port
-from fairway.store.base import Check, Delete, Entry, Put, Store
+from fairway.store.base import Check, Delete, Entry, Put, Store, View
 
 Object = dict[str, Any]
 
@@ -89,20 +89,22 @@ class ServiceAllocator:
         self._ranges_now = Ranges(self._configured, [])
 
     async def plan(self, new: Object | None, old: Object | None) -> Plan:
-        """Allocate what `new` needs and free what only `old` had, filling in `new`'s spec. Raises Failure."""
+        """Allocate what `new` needs and free what only `old` had, filling in `new`'s spec, by the store's view (what is
+        taken is among the plan's checks). Raises Failure."""
         plan = Plan()
+        view = await self._store.view()
         spec: Object = new["spec"] if new else {}
         former: Object = old["spec"] if old else {}
         if new:
             if errors := families.settle_families(spec, old and former, self._families):
                 raise status.invalid(SERVICE, new["metadata"]["name"], errors)
-            await self._addresses(new, former, plan)
-            await self._node_ports(new, former, plan)
+            self._addresses(new, former, plan, view)
+            self._node_ports(new, former, plan, view)
         subject = new or old or {}
-        await self._release(subject, spec, former, plan)
+        self._release(subject, spec, former, plan, view)
         return plan
 
-    async def _addresses(self, service: Object, former: Object, plan: Plan) -> None:
+    def _addresses(self, service: Object, former: Object, plan: Plan, view: View) -> None:
         spec = service["spec"]
         if not needs_cluster_ip(spec):
             return
@@ -110,16 +112,16 @@ class ServiceAllocator:
             spec["clusterIP"], spec["clusterIPs"] = HEADLESS, [HEADLESS]
             return
         kept = set(families.addresses(former))
-        ranges = await self.ranges()
+        ranges = self._ranges(view)
         chosen: list[str] = []
         asked = families.addresses(spec)
         for index, family in enumerate(spec["ipFamilies"]):
             if index < len(asked):
                 address = asked[index]
                 if address not in kept:
-                    await self._claim(service, address, ranges.known, asked)
+                    self._claim(service, address, ranges.known, asked, view)
             else:
-                address = await self._draw(family, ranges.known)
+                address = self._draw(family, ranges.known, view)
             chosen.append(address)
             if address not in kept:
                 plan.checks += ranges.checks(address)
@@ -128,47 +130,37 @@ class ServiceAllocator:
                 plan.take(address_claim_key(canonical(address)), claim(holder))
         spec["clusterIP"], spec["clusterIPs"] = chosen[0], chosen
 
-    async def _claim(self, service: Object, address: str, ranges: list[AddressRange], asked: list[str]) -> None:
+    def _claim(self, service: Object, address: str, ranges: list[AddressRange], asked: list[str], view: View) -> None:
         """An address somebody asked for. Raises Invalid when it cannot be had."""
         if not any(address in found for found in ranges):
             valid = " and ".join(found.cidr for found in ranges)
             why = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {valid}"
-        elif await self._is_held(canonical(address)):
+        elif _is_held(canonical(address), view):
             why = "provided IP is already allocated"
         else:
             return
         error = invalid_field("spec.clusterIPs", asked, f"failed to allocate IP {address}: {why}")
         raise status.invalid(SERVICE, service["metadata"]["name"], [error])
 
-    async def _draw(self, family: str, ranges: list[AddressRange]) -> str:
+    def _draw(self, family: str, ranges: list[AddressRange], view: View) -> str:
         """Any address. Raises 500 when all are taken, as users know it."""
         for found in (candidate for candidate in ranges if candidate.family == family):
             for number in probes(found.span, self._random):
-                if not await self._is_held(address := found.show(number)):
+                if not _is_held(address := found.show(number), view):
                     return address
-            taken = await self._taken_addresses(found)
+            taken = _taken_addresses(found, view)
             try:
                 return found.show(first_free(found.span, taken, self._random))
             except Full:
                 continue
         raise status.internal("failed to allocate a serviceIP: range is full")
 
-    async def _is_held(self, address: str) -> bool:
-        """Whether a canonical address has an IPAddress or a claim."""
-        by_object = await self._store.get(key_of(IP_ADDRESS, "", address))
-        return bool(by_object or await self._store.get(address_claim_key(address)))
-
-    async def _taken_addresses(self, within: AddressRange) -> set[int]:
-        taken: set[int] = set()
-        for prefix in (prefix_of(IP_ADDRESS), ADDRESSES):
-            page = await self._store.range(prefix)
-            names = (entry.key.removeprefix(prefix) for entry in page.entries)
-            taken |= {int(parsed_address(name)) for name in names if name in within}
-        return taken
-
     async def ranges(self) -> Ranges:
         """The ranges of every ServiceCIDR that is not on its way out; the configured ones come first."""
-        page = await self._store.range(prefix_of(SERVICE_CIDR))
+        return self._ranges(await self._store.view())
+
+    def _ranges(self, view: View) -> Ranges:
+        page = view.range(prefix_of(SERVICE_CIDR))
         if page.entries != self._ranges_of:
             self._ranges_now, self._ranges_of = self._read_ranges(page.entries), page.entries
         return self._ranges_now
@@ -184,7 +176,7 @@ class ServiceAllocator:
         found |= {known.cidr: known for known, _ in living if known.family in self._families}
         return Ranges(list(found.values()), living)
 
-    async def _node_ports(self, service: Object, former: Object, plan: Plan) -> None:
+    def _node_ports(self, service: Object, former: Object, plan: Plan, view: View) -> None:
         spec = service["spec"]
         ports = spec.get("ports") or []
         taken = set(families.held_ports(former))
@@ -196,28 +188,28 @@ class ServiceAllocator:
             asked.append(("spec.healthCheckNodePort", spec["healthCheckNodePort"]))
         for path, number in asked:
             if number not in taken:
-                errors += await self._claim_port(path, number)
+                errors += self._claim_port(path, number, view)
                 taken.add(number)
         if errors:
             raise status.invalid(SERVICE, service["metadata"]["name"], errors)
         if needs_node_port(spec):
-            await self._draw_ports(ports, taken)
+            self._draw_ports(ports, taken, view)
         if needs_health_check(spec) and not spec.get("healthCheckNodePort"):
-            spec["healthCheckNodePort"] = await self._draw_port(taken)
+            spec["healthCheckNodePort"] = self._draw_port(taken, view)
         for number in sorted(families.held_ports(spec) - families.held_ports(former)):
             plan.take(node_port_key(number), claim(holder_of(service["metadata"])))
 
-    async def _claim_port(self, path: str, number: int) -> list[FieldError]:
+    def _claim_port(self, path: str, number: int, view: View) -> list[FieldError]:
         if number not in self.ports:
             valid = f"{self.ports.first}-{self.ports.last}"
             why = f"provided port is not in the valid range. The range of valid ports is {valid}"
-        elif await self._store.get(node_port_key(number)):
+        elif view.get(node_port_key(number)):
             why = "provided port is already allocated"
         else:
             return []
         return [invalid_field(path, number, why)]
 
-    async def _draw_ports(self, ports: list[Object], taken: set[int]) -> None:
+    def _draw_ports(self, ports: list[Object], taken: set[int], view: View) -> None:
         """A number for each port without one. The same port in two protocols (DNS) gets the same number."""
         known = {port["port"]: (port["nodePort"], port.get("protocol")) for port in ports if port.get("nodePort")}
         for port in ports:
@@ -225,17 +217,17 @@ class ServiceAllocator:
                 continue
             number, protocol = known.get(port["port"], (0, None))
             if not number or protocol == port.get("protocol"):
-                number = await self._draw_port(taken)
+                number = self._draw_port(taken, view)
             port["nodePort"] = number
             known[port["port"]] = (number, port.get("protocol"))
 
-    async def _draw_port(self, taken: set[int]) -> int:
+    def _draw_port(self, taken: set[int], view: View) -> int:
         """Any free number, added to `taken`. Raises 500 when there is none, as users know it."""
         for number in probes(self.ports, self._random):
-            if number not in taken and not await self._store.get(node_port_key(number)):
+            if number not in taken and not view.get(node_port_key(number)):
                 taken.add(number)
                 return number
-        page = await self._store.range(NODE_PORTS)
+        page = view.range(NODE_PORTS)
         held = {int(entry.key.removeprefix(NODE_PORTS)) for entry in page.entries}
         try:
             number = first_free(self.ports, held | taken, self._random)
@@ -244,23 +236,37 @@ class ServiceAllocator:
         taken.add(number)
         return number
 
-    async def _release(self, service: Object, spec: Object, former: Object, plan: Plan) -> None:
+    def _release(self, service: Object, spec: Object, former: Object, plan: Plan, view: View) -> None:
         """Free what the Service no longer has, if it is (still) the one that holds it."""
         holder = holder_of(service["metadata"])
         for address in set(families.addresses(former)) - set(families.addresses(spec)):
             key = address_key(address)
-            entry = await self._store.get(key)
+            entry = view.get(key)
             if entry and _is_parent(msgspec.json.decode(entry.value), service["metadata"]):
                 plan.checks.append(Check(key, entry.modified))
                 plan.changes.append(Delete(key))
-            await self._drop(address_claim_key(canonical(address)), holder, plan)
+            _drop(address_claim_key(canonical(address)), holder, plan, view)
         for number in sorted(families.held_ports(former) - families.held_ports(spec)):
-            await self._drop(node_port_key(number), holder, plan)
+            _drop(node_port_key(number), holder, plan, view)
 
-    async def _drop(self, key: str, holder: Holder, plan: Plan) -> None:
-        entry = await self._store.get(key)
-        if entry and read_claim(entry.value) == holder:
-            plan.changes.append(Delete(key))
+
+def _is_held(address: str, view: View) -> bool:
+    """Whether a canonical address has an IPAddress or a claim."""
+    return bool(view.get(key_of(IP_ADDRESS, "", address)) or view.get(address_claim_key(address)))
+
+
+def _taken_addresses(within: AddressRange, view: View) -> set[int]:
+    taken: set[int] = set()
+    for prefix in (prefix_of(IP_ADDRESS), ADDRESSES):
+        names = (entry.key.removeprefix(prefix) for entry in view.range(prefix).entries)
+        taken |= {int(parsed_address(name)) for name in names if name in within}
+    return taken
+
+
+def _drop(key: str, holder: Holder, plan: Plan, view: View) -> None:
+    entry = view.get(key)
+    if entry and read_claim(entry.value) == holder:
+        plan.changes.append(Delete(key))
 
 
 def _is_parent(address: Object, metadata: Object) -> bool:

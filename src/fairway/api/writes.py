@@ -18,7 +18,7 @@ from fairway.api.services import NOTHING, Plan, ServiceAllocator
 from fairway.api.users import User
 from fairway.objects import admit, codec, schema
 from fairway.objects.kinds import NAMESPACE, POD, SERVICE, Kind
-from fairway.store.base import Check, Conflict, Delete, Entry, Put, Store
+from fairway.store.base import Check, Conflict, Delete, Entry, Put, Store, View
 
 Object = dict[str, Any]
 
@@ -167,27 +167,38 @@ class Writer:
         kind, name = target.kind, ""
         if kind is POD:
             await accounts.equip(self._store, obj, target.namespace, self._chance.suffix)
+        sure = dry_run and await self._store.catch_up()
         for _ in range(ATTEMPTS):
             fresh = self._drafted(kind, obj, author, managed)
             name = fresh["metadata"]["name"]
-            key = key_of(kind, target.namespace, name)
-            guard = await self._open_namespace(target, name)
-            if await self._store.get(key):
-                if obj["metadata"].get("name"):
-                    raise status.already_exists(kind, name)
-                continue
-            plan = await self._services.plan(fresh, None) if kind is SERVICE else NOTHING
-            value = _encoded(fresh)
-            if dry_run:
-                return Written(value, await self._store.revision())
             try:
-                checks = [Check(key, 0), *guard, *plan.checks]
-                return Written(value, await self._store.commit(checks, [Put(key, value), *plan.changes]))
+                return await self._added(target, fresh, not obj["metadata"].get("name"), dry_run)
             except Conflict:
-                continue
+                sure = await self._store.catch_up()
+            except status.Failure:
+                # Only what others have really done refuses a write.
+                if sure or not (sure := await self._store.catch_up()):
+                    raise
         if not obj["metadata"].get("name"):
             raise status.no_free_name(kind, name)
         raise _busy(kind, name)
+
+    async def _added(self, target: Target, fresh: Object, generated: bool, dry_run: bool) -> Written:
+        """A complete object, by what the store's view shows. Raises Conflict, Failure."""
+        kind, name = target.kind, fresh["metadata"]["name"]
+        key = key_of(kind, target.namespace, name)
+        view = await self._store.view()
+        guard = self._open_namespace(target, name, view)
+        if found := view.get(key):
+            if generated:
+                raise Conflict(key, found)
+            raise status.already_exists(kind, name)
+        plan = await self._services.plan(fresh, None) if kind is SERVICE else NOTHING
+        value = _encoded(fresh)
+        if dry_run:
+            return Written(value, await self._store.revision())
+        checks = [Check(key, 0), *guard, *plan.checks]
+        return Written(value, await self._store.commit(checks, [Put(key, value), *plan.changes]))
 
     async def change(
         self,
@@ -288,12 +299,12 @@ class Writer:
         now = metadata.timestamp(self._chance.now())
         return managers.after_update(schema.for_kind(kind), old, new, entries, author, now)
 
-    async def _open_namespace(self, target: Target, name: str) -> list[Check]:
+    def _open_namespace(self, target: Target, name: str, view: View) -> list[Check]:
         """The namespace must exist and stay as it is until the commit, else a write could slip into one that is
         being emptied. Raises 404, 403."""
         if not target.kind.namespaced:
             return []
-        entry = await self._store.get(key_of(NAMESPACE, "", target.namespace))
+        entry = view.get(key_of(NAMESPACE, "", target.namespace))
         if entry is None:
             raise status.not_found(NAMESPACE, target.namespace)
         if self._last_open is not entry and _ends(entry):

@@ -126,8 +126,25 @@ class Bell:
         return rung
 
 
+class View(Protocol):
+    """The present as this process knows it, answered without a pause."""
+
+    def get(self, key: str) -> Entry | None:
+        """See `Store.get`."""
+
+    def range(self, prefix: str, after: str = "", limit: int = 0, revision: int = 0) -> Page:
+        """See `Store.range`."""
+
+
 class Store(Protocol):
     """A durable, ordered map of bytes with history."""
+
+    async def view(self) -> View:
+        """What is known without asking: durable, but perhaps without what other processes wrote a moment ago. Whoever
+        writes by it says so in the transaction's checks, and refuses nothing by it before `catch_up`."""
+
+    async def catch_up(self) -> bool:
+        """Bring the view up to now. Returns whether it may have been behind: never where nobody else writes."""
 
     async def get(self, key: str) -> Entry | None:
         """The key's present state."""

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 from fairway.store import etcd_wire as wire
-from fairway.store.base import Bell, Check, Conflict, Delete, Entry, Event, Page, Put, StoreError
+from fairway.store.base import Bell, Check, Conflict, Delete, Entry, Event, Page, Put, StoreError, View
 from fairway.store.etcd_mirror import Mirror
 from fairway.store.etcd_rpc import AlreadyCompacted, Cluster, Tls
 from fairway.store.etcd_writer import Slots, Writer
@@ -33,6 +33,13 @@ class EtcdStore:
         self._opening = asyncio.Lock()
         self._connection: _Connection | None = None
         self._closed = False
+
+    async def view(self) -> View:
+        return (await self._connected()).mirror.log
+
+    async def catch_up(self) -> bool:
+        await self._fresh()
+        return True
 
     async def get(self, key: str) -> Entry | None:
         mirror = await self._fresh()

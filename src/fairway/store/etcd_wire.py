@@ -20,9 +20,10 @@ EVERYTHING = b"\0"
 """As key and as range end: the whole key space."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_TARGET_MOD = 2
 _SMALL = [bytes([value]) for value in range(128)]
 """The numbers that take one byte, which are nearly all."""
+_COMPARE_MOD, _MODIFIED = bytes((2 << 3 | _VARINT, 2)), bytes((6 << 3 | _VARINT,))
+"""In a `Compare`: the target MOD, and the tag of `mod_revision`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class RangeReply:
 
 @dataclass(frozen=True, slots=True)
 class TxnReply:
-    """`TxnResponse`; `ranges` are the answers of its range operations, in order."""
+    """`TxnResponse`; `ranges` are the answers of its range operations, in order, if it was not done."""
 
     revision: int
     succeeded: bool
@@ -94,8 +95,12 @@ def range_request(
     count_only: bool = False,
 ) -> bytes:
     """`RangeRequest`; linearizable."""
-    flags = _number(8, keys_only) + _number(9, count_only)
-    return _bytes(1, key) + _bytes(2, end) + _number(3, limit) + _number(4, revision) + flags
+    request = _bytes(1, key)
+    if end:
+        request += _bytes(2, end)
+    if limit or revision or keys_only or count_only:
+        request += _number(3, limit) + _number(4, revision) + _number(8, keys_only) + _number(9, count_only)
+    return request
 
 
 def put_request(key: bytes, value: bytes) -> bytes:
@@ -111,7 +116,7 @@ def delete_request(key: bytes, end: bytes = b"") -> bytes:
 def modified_is(key: bytes, modified: int) -> bytes:
     """`Compare`: the key was last modified at that revision; 0: it does not exist."""
     # Which field of the union is set is told by its presence, so a zero is written out.
-    return _number(2, _TARGET_MOD) + _bytes(3, key) + _tag(6, _VARINT) + _varint(modified)
+    return _COMPARE_MOD + _bytes(3, key) + _MODIFIED + _varint(modified)
 
 
 def range_op(request: bytes) -> bytes:
@@ -161,14 +166,14 @@ def read_range(data: bytes) -> RangeReply:
 
 
 def read_txn(data: bytes) -> TxnReply:
-    """Raises Garbled."""
+    """What a transaction that was done answers to its operations is not read. Raises Garbled."""
     revision, succeeded, ranges = 0, False, []
     for number, value in _fields(data):
         if number == 1:
             revision = _revision(value)
         elif number == 2:
             succeeded = bool(value)
-        elif number == 3:
+        elif number == 3 and not succeeded:
             ranges += [read_range(_content(inner)) for kind, inner in _fields(_content(value)) if kind == 1]
     return TxnReply(revision, succeeded, tuple(ranges))
 
@@ -239,7 +244,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             yield tag >> 3, value
             continue
         if kind == _BYTES:
-            size, at = _read_varint(data, at)
+            size, at = (data[at], at + 1) if at < end and data[at] < 128 else _read_varint(data, at)
         elif kind in (_FIXED64, _FIXED32):
             size = 8 if kind == _FIXED64 else 4
         else:
@@ -293,4 +298,5 @@ def _bytes(number: int, value: bytes) -> bytes:
 
 
 def _message(number: int, value: bytes) -> bytes:
-    return _tag(number, _BYTES) + _varint(len(value)) + value
+    size = len(value)
+    return _SMALL[number << 3 | _BYTES] + (_SMALL[size] if size < 128 else _varint(size)) + value

@@ -115,7 +115,7 @@ class Log:
         self._staged.clear()
         self._staged_revision = self._revision
 
-    def range(self, prefix: str, after: str, limit: int, revision: int) -> Page:
+    def range(self, prefix: str, after: str = "", limit: int = 0, revision: int = 0) -> Page:
         """See `Store.range`."""
         at = revision or self._revision
         if at > self._revision:

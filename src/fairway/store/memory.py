@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
-from fairway.store.base import Bell, Check, Delete, Entry, Event, Page, Put, StoreError
+from fairway.store.base import Bell, Check, Delete, Entry, Event, Page, Put, StoreError, View
 from fairway.store.log import Log
 
 
@@ -13,6 +13,12 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._log = Log()
+
+    async def view(self) -> View:
+        return self._log
+
+    async def catch_up(self) -> bool:
+        return False
 
     async def get(self, key: str) -> Entry | None:
         return self._log.get(key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
-from fairway.store.base import Bell, Check, Conflict, Delete, Entry, Event, Page, Put, StoreError
+from fairway.store.base import Bell, Check, Conflict, Delete, Entry, Event, Page, Put, StoreError, View
 from fairway.store.committer import Committer
 from fairway.store.file import LogFile
 from fairway.store.log import Transaction
@@ -24,6 +24,12 @@ class SqliteStore:
         self._log = self._file.load()
         self._committer = Committer(self._file, self._log)
         self._closed = False
+
+    async def view(self) -> View:
+        return self._log
+
+    async def catch_up(self) -> bool:
+        return False
 
     async def get(self, key: str) -> Entry | None:
         return self._log.get(key)

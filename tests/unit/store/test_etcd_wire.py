@@ -48,9 +48,10 @@ def test_answers_are_read_and_unknown_fields_skipped() -> None:
     )
     assert wire.read_range(HEADER) == wire.RangeReply(0)
     inner = b"\x12\x0e" + PAIR
-    assert wire.read_txn(b"\x0a\x02\x18\x09\x10\x01\x1a\x02\x12\x00\x1a\x12\x0a\x10" + inner) == wire.TxnReply(
-        9, True, (wire.RangeReply(0, (wire.KeyValue(b"k", b"v", 2, 3),)),)
-    )
+    answers = b"\x1a\x02\x12\x00\x1a\x12\x0a\x10" + inner
+    seen = wire.RangeReply(0, (wire.KeyValue(b"k", b"v", 2, 3),))
+    assert wire.read_txn(b"\x0a\x02\x18\x09" + answers) == wire.TxnReply(9, False, (seen,))
+    assert wire.read_txn(b"\x0a\x02\x18\x09\x10\x01" + answers) == wire.TxnReply(9, True)
 
 
 def test_a_watch_tells_changes_fragments_and_its_end() -> None:
