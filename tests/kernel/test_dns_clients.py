@@ -22,11 +22,12 @@ options ndots:5
 """
 
 SERVER = """
-import asyncio, subprocess, sys
-from fairway.dns.server import DnsServer
+import asyncio, os, subprocess, sys
+from fairway.dns import metrics
+from fairway.dns.server import DnsServer, Options
 from fairway.dns.zone import Zone
 from tests.unit.dns.api import Api
-from tests.unit.dns.cluster import endpoints, external, service
+from tests.unit.dns.cluster import endpoints, external, pod, service
 
 def ip(command):
     subprocess.run(["ip", *command.split()], check=True)
@@ -44,7 +45,9 @@ async def main(resolv_conf, dns_ip, kubernetes_ip, *command):
         external("docs", "httpd-svc.default.svc.cluster.local"),
     ]
     slices = [endpoints("pets", *(f"10.244.0.{last}" for last in range(1, 101)))]
-    server = DnsServer(Api(services=services, endpointslices=slices), zone=Zone(), addresses=[(dns_ip, 53)])
+    api = Api(services=services, endpointslices=slices, pods=[pod("client", dns_ip)])
+    options = Options(autopath="AUTOPATH" in os.environ)
+    server = DnsServer(api, zone=Zone(), addresses=[(dns_ip, 53)], options=options)
     stop = asyncio.Event()
     serving = asyncio.create_task(server.run(stop))
     await server.complete.wait()
@@ -52,6 +55,9 @@ async def main(resolv_conf, dns_ip, kubernetes_ip, *command):
     code = await client.wait()
     stop.set()
     await serving
+    if "COUNT" in os.environ:
+        asked = [line for line in server.metrics.text().splitlines() if line.startswith(metrics.REQUESTS)]
+        print("queries", sum(float(line.split()[-1]) for line in asked))
     return code
 
 sys.exit(asyncio.run(main(*sys.argv[1:])))
@@ -146,3 +152,24 @@ def test_every_client_gets_a_long_answer(tmp_path: Path, name: str) -> None:
 def test_kdig_asks_over_either_transport(tmp_path: Path, transport: str) -> None:
     found = resolve(tmp_path, "kdig", "+short", transport, "httpd-svc.shop.svc.cluster.local", "AAAA")
     assert found.split() == ["fd00:10:96::3"]
+
+
+def count(found: str) -> int:
+    """The queries that the server was asked."""
+    return int(float(found.split("queries ")[1]))
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", ["glibc over TCP", "musl", "c-ares", "python", "dnspython", "dig"])
+def test_every_client_takes_the_whole_walk_in_one_trip(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`httpd-svc.shop` is the second name of the walk: with the option it is found at the first."""
+    client = CLIENTS[name].at(tmp_path)
+    monkeypatch.setenv("COUNT", "yes")
+    walked = resolve(tmp_path, *client, "httpd-svc.shop")
+    monkeypatch.setenv("AUTOPATH", "yes")
+    shortened = resolve(tmp_path, *client, "httpd-svc.shop")
+    assert "10.96.1.3" in walked.split()
+    assert "10.96.1.3" in shortened.split()
+    assert count(shortened) * 2 == count(walked)

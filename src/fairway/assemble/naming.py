@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fairway.assemble import workers
@@ -14,10 +15,12 @@ from fairway.assemble.life import loading, run
 from fairway.client.kubeconfig import SERVICE_ACCOUNT, ConnectInfo, connect, in_cluster, load
 from fairway.dataplane.health import Answer
 from fairway.dataplane.health_server import Respond, keep_listening
+from fairway.dns import resolv
 from fairway.dns.server import DnsServer, Options
 from fairway.dns.zone import PodRecords, Zone
 
 PLAIN = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+RESOLV_CONF = Path("/etc/resolv.conf")
 _WILDCARDS = ("0.0.0.0", "::", "")
 
 _Place = tuple[str, int]
@@ -40,6 +43,7 @@ class Flags:
     health_address: str = ""
     rate_limit: float = 0
     log_queries: bool = False
+    autopath: bool = False
 
 
 def dns(flags: Flags) -> None:
@@ -66,7 +70,12 @@ def _work(flags: Flags, number: int) -> None:
         zone = Zone(flags.domain, flags.ttl, flags.reverse, pods=flags.pods)
         client = connect(_way(flags.kubeconfig))
         options = Options(
-            shuffle=flags.shuffle, shared=flags.workers > 1, rate=flags.rate_limit, log_queries=flags.log_queries
+            shuffle=flags.shuffle,
+            shared=flags.workers > 1,
+            rate=flags.rate_limit,
+            log_queries=flags.log_queries,
+            autopath=flags.autopath,
+            searches=_searches() if flags.autopath else (),
         )
         addresses = [_place("listen", text) for text in flags.addresses]
         server = DnsServer(client, zone=zone, addresses=addresses, options=options)
@@ -93,6 +102,14 @@ async def _beside(server: DnsServer, flags: Flags, number: int) -> AsyncIterator
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _searches() -> tuple[str, ...]:
+    """What nodes pass on to pods: taken to be what this host has, since all nodes are set up alike."""
+    try:
+        return resolv.searches(RESOLV_CONF.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ()
 
 
 def _pages(flags: Flags) -> tuple[tuple[str, str], ...]:

@@ -22,7 +22,15 @@ NAMESPACE_OPTION = click.option(
 @click.argument("name")
 @click.option("--from", "source", default="", metavar="[NAMESPACE/]POD", help="Who asks. Default: any pod.")
 @NAMESPACE_OPTION
-@click.option("--type", "types", multiple=True, default=["A", "AAAA"], show_default=True, metavar="TYPE")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    type=click.Choice(["A", "AAAA", "CNAME", "NS", "PTR", "SOA", "SRV", "TXT"], case_sensitive=False),
+    default=["A", "AAAA"],
+    show_default=True,
+    help="What is asked of each name; several travel together.",
+)
 @click.option(
     "--library",
     type=click.Choice(["glibc", "musl"]),
@@ -67,8 +75,7 @@ def explain(
     from fairway.dns.walk import Library
     from fairway.lab.state import StateDir
 
-    asked = tuple(each.upper() for each in types)
-    question = inquiring.Question(name, source, namespace, asked, cast("Library", library), domain, server)
+    question = inquiring.Question(name, source, namespace, types, cast("Library", library), domain, server)
     told = inquiring.ask(inquiring.Cluster.chosen(kubeconfig, StateDir.named(lab)), question)
     click.echo(json.dumps(telling.as_json(told), indent=2) if output == "json" else telling.text(told))
     sys.exit(0 if told.walk.found else EXIT_NOT_FOUND)

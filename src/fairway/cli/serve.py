@@ -42,8 +42,14 @@ import click
 )
 @click.option("--rate-limit", default=0.0, metavar="N", help="Queries a second that one client may ask; 0 for any.")
 @click.option("--log-queries", is_flag=True, help="Write a line for each query.")
-def dns(**words: Any) -> None:
-    """Serve cluster DNS for the Services of an API server."""
+@click.option(
+    "--autopath", is_flag=True, help="Answer a pod's walk through its search list in one trip (watches pods)."
+)
+@click.pass_context
+def dns(context: click.Context, /, **words: Any) -> None:
+    """Serve cluster DNS for the Services of an API server; with a command, look at names instead."""
+    if context.invoked_subcommand is not None:
+        return
     from fairway.assemble import naming
 
     try:

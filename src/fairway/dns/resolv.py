@@ -18,6 +18,13 @@ def nameservers(text: str) -> tuple[Endpoint, ...]:
     return tuple(dict.fromkeys((address, DNS_PORT) for address in named if _address(address) is not None))
 
 
+def searches(text: str) -> tuple[str, ...]:
+    """The search list: that of the last `search` or `domain` line."""
+    words = (line.split() for line in text.splitlines())
+    lists = [tuple(line[1:]) for line in words if line and line[0] in ("search", "domain")]
+    return lists[-1] if lists else ()
+
+
 def endpoint(text: str) -> Endpoint:
     """A server written `10.0.0.5`, `10.0.0.5:5353`, `fd00::5` or `[fd00::5]:5353`. Raises BadUpstream."""
     if _address(text) is not None:

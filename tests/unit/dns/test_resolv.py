@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fairway.dns.errors import BadUpstream
-from fairway.dns.resolv import endpoint, endpoint_text, nameservers
+from fairway.dns.resolv import endpoint, endpoint_text, nameservers, searches
 
 
 def test_the_nameservers_of_a_resolv_conf_in_their_order() -> None:
@@ -44,3 +44,13 @@ def test_a_server_is_written_with_or_without_its_port(written: str, read: tuple[
 def test_anything_else_is_refused(written: str) -> None:
     with pytest.raises(BadUpstream, match="is no server: needs ADDRESS or ADDRESS:PORT"):
         endpoint(written)
+
+
+def test_of_search_lists_the_last_counts() -> None:
+    assert searches("domain a.example\nnameserver 10.0.0.1\nsearch b.example c.example\noptions ndots:2\n") == (
+        "b.example",
+        "c.example",
+    )
+    assert searches("search b.example\ndomain a.example\n") == ("a.example",)
+    assert searches("search\n") == ()
+    assert searches("") == ()
