@@ -33,8 +33,6 @@ ROUNDS = 3
 """How often the servers of a question are gone through, time allowing: datagrams get lost."""
 FAILURE_LIFETIME = 1
 """Seconds for which nobody is asked again after all have failed (RFC 9520 section 3.2: at least one)."""
-STALE_AFTER = 1.8
-"""Seconds a client waits for a fresh answer when there is a stale one (RFC 8767 section 5)."""
 STALE_TTL = 30
 """Seconds for which a stale answer may be kept (RFC 8767 section 4)."""
 
@@ -44,7 +42,8 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Whom to ask and how. `servers` are for all names, `stubs` for the names in a domain. `per_try` and `total` are
-    seconds; `questions` are under way at once at most, for `clients` waiting ones."""
+    seconds, and so is `patience`: how long a client waits for a fresh answer when there is a stale one (RFC 8767
+    section 5). `questions` are under way at once at most, for `clients` waiting ones."""
 
     servers: tuple[Endpoint, ...] = ()
     stubs: tuple[tuple[Name, tuple[Endpoint, ...]], ...] = ()
@@ -53,6 +52,7 @@ class Settings:
     bounds: Bounds = field(default_factory=Bounds)
     per_try: float = 2.0
     total: float = 5.0
+    patience: float = 1.8
     questions: int = 512
     clients: int = 10_000
 
@@ -194,7 +194,7 @@ class Forwarder:
         if task is None:
             self._metrics.count(told.FORWARD_REJECTS)
             return self._stale(stale) if stale else _Outcome(plain(inquiry, Rcode.REFUSED))
-        done, _ = await asyncio.wait((task,), timeout=STALE_AFTER if stale else None)
+        done, _ = await asyncio.wait((task,), timeout=self._settings.patience if stale else None)
         if not done or task.cancelled():
             return self._stale(stale) if stale else _Outcome(plain(inquiry, Rcode.SERVFAIL))
         kept = task.result()

@@ -507,6 +507,49 @@ def test_an_answer_past_its_time_is_given_when_nobody_answers() -> None:
     play(story, fine, settings=replace(IN_TURN, cache=Limits(stale=3600)))
 
 
+def test_an_answer_past_its_time_is_given_when_a_fresh_one_takes_long_and_the_fresh_one_comes_to_use() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.ask()
+        scene.now += 400
+        (server,) = scene.servers
+        dropped: list[str] = []
+
+        def late(asked: dns.message.Message) -> dns.message.Message | None:
+            dropped.append("")
+            return fine(asked) if len(dropped) == 2 else None
+
+        server.udp = late
+        assert await scene.ask() == [f"{WWW}. 30 IN A 198.51.100.7"]
+        while await scene.ask() != [f"{WWW}. 300 IN A 198.51.100.7"]:
+            await asyncio.sleep(0.01)
+        assert len(dropped) == 2
+
+    play(story, fine, settings=replace(IN_TURN, cache=Limits(stale=3600), patience=0.01))
+
+
+def test_hot_names_are_asked_for_anew_before_they_expire() -> None:
+    async def story(scene: Scene) -> None:
+        (server,) = scene.servers
+        for _ in range(3):
+            await scene.ask()
+        scene.now += 280
+        assert await scene.ask() == [f"{WWW}. 20 IN A 198.51.100.7"]
+        while await scene.ask() != [f"{WWW}. 300 IN A 198.51.100.7"]:
+            await asyncio.sleep(0.01)
+        assert (len(server.queries), scene.metrics.value(told.CACHE_PREFETCHES)) == (2, 1)
+
+    play(story, fine, settings=Settings(cache=Limits(prefetch=3)))
+
+
+def test_a_server_of_the_other_family() -> None:
+    async def run() -> None:
+        async with elsewhere(fine, address="::1") as server, asyncio.timeout(20):
+            scene = Scene(Forwarder(Settings(servers=(server.endpoint,)), Metrics()), Metrics(), [server])
+            assert await scene.ask() == [f"{WWW}. 300 IN A 198.51.100.7"]
+
+    asyncio.run(run())
+
+
 # Questions of our own
 
 
