@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class Forwarding:
     """The words of the flags. Without `forward` the servers of the file `resolv_conf` are asked; without either only
     those of the `stub` domains (DOMAIN=SERVER[,SERVER...]). `serve_stale` is in seconds."""
 

@@ -6,16 +6,20 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fairway.assemble import workers
+from fairway.assemble.forwarding import Forwarding
 from fairway.assemble.life import loading, run
 from fairway.client.kubeconfig import SERVICE_ACCOUNT, ConnectInfo, connect, in_cluster, load
 from fairway.dataplane.health import Answer
 from fairway.dataplane.health_server import Respond, keep_listening
 from fairway.dns import resolv
+from fairway.dns.errors import BadUpstream
+from fairway.dns.forward import Forwarder, Settings
+from fairway.dns.metrics import Metrics
 from fairway.dns.server import DnsServer, Options
 from fairway.dns.zone import PodRecords, Zone
 
@@ -44,6 +48,7 @@ class Flags:
     rate_limit: float = 0
     log_queries: bool = False
     autopath: bool = False
+    forwarding: Forwarding = field(default_factory=lambda: Forwarding(resolv_conf=""))
 
 
 def dns(flags: Flags) -> None:
@@ -55,15 +60,19 @@ def dns(flags: Flags) -> None:
             raise ValueError(
                 f"metrics and health at {address}:{port} would be had by every client: name another address"
             )
+    try:
+        upstream = flags.forwarding.settings()
+    except BadUpstream as error:
+        raise ValueError(str(error)) from error
     if flags.workers == 1:
-        _work(flags, 0)
+        _work(flags, upstream, 0)
     elif any(not port for _, port in listening):
         raise ValueError("--workers needs ports that are given: all of them listen on the same")
     else:
-        workers.share(flags.workers, lambda number: _work(flags, number))
+        workers.share(flags.workers, lambda number: _work(flags, upstream, number))
 
 
-def _work(flags: Flags, number: int) -> None:
+def _work(flags: Flags, upstream: Settings, number: int) -> None:
     """Worker `number`, which follows the API by itself."""
 
     async def main(stop: asyncio.Event) -> None:
@@ -78,7 +87,9 @@ def _work(flags: Flags, number: int) -> None:
             searches=_searches() if flags.autopath else (),
         )
         addresses = [_place("listen", text) for text in flags.addresses]
-        server = DnsServer(client, zone=zone, addresses=addresses, options=options)
+        metrics = Metrics()
+        forwarder = Forwarder(upstream, metrics) if upstream.configured else None
+        server = DnsServer(client, zone=zone, addresses=addresses, upstream=forwarder, metrics=metrics, options=options)
         async with _beside(server, flags, number):
             await server.run(stop)
         await client.close()

@@ -29,8 +29,14 @@ from fairway.cli.base import LAB_OPTION, OUTPUT_OPTION, fail, need_root
     show_default=True,
     help="In which of the kernel's languages the node proxies program Services.",
 )
+@click.option(
+    "--dns-forward",
+    multiple=True,
+    metavar="ADDRESS[:PORT]",
+    help="Whom cluster DNS asks for names outside (default: nobody, they are refused).",
+)
 @LAB_OPTION
-def up(lab: str, nodes: int, api_port: int, store: str, proxy_mode: str) -> None:
+def up(lab: str, nodes: int, api_port: int, store: str, proxy_mode: str, dns_forward: tuple[str, ...]) -> None:
     """Bring up a lab: API server, controllers, nodes with proxy and overlay, cluster DNS, an outside client."""
     need_root()
     from fairway.assemble import cluster, stores
@@ -41,7 +47,9 @@ def up(lab: str, nodes: int, api_port: int, store: str, proxy_mode: str) -> None
     choice = stores.parse(store, state.database)
     if not choice.endpoints and choice.file != state.database:
         fail(f"--store {store}: a lab is kept in sqlite or etcd://HOST:PORT[,HOST:PORT...]")
-    topology = replace(plan(lab, nodes, api_port), etcd=choice.endpoints, proxy_mode=proxy_mode)
+    topology = replace(
+        plan(lab, nodes, api_port), etcd=choice.endpoints, proxy_mode=proxy_mode, dns_forward=dns_forward
+    )
     seconds = cluster.up(topology, state, _tell)
     click.echo(click.style(f"lab {lab!r} is up ({seconds:.2f} s)", bold=True) + ". Now:\n")
     click.echo(f"  export KUBECONFIG={state.kubeconfig}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -45,15 +46,60 @@ import click
 @click.option(
     "--autopath", is_flag=True, help="Answer a pod's walk through its search list in one trip (watches pods)."
 )
+@click.option(
+    "--forward", multiple=True, metavar="ADDRESS[:PORT]", help="Whom to ask for other names (default: --resolv-conf)."
+)
+@click.option(
+    "--resolv-conf",
+    default="/etc/resolv.conf",
+    show_default=True,
+    metavar="FILE",
+    help='The file that names whom to ask; "" to refuse other names.',
+)
+@click.option(
+    "--stub", multiple=True, metavar="DOMAIN=ADDRESS[,...]", help="Whom to ask for the names in a domain instead."
+)
+@click.option(
+    "--upstream-policy",
+    type=click.Choice(["random", "round_robin", "sequential"]),
+    default="random",
+    show_default=True,
+    help="Which of several servers is asked first.",
+)
+@click.option(
+    "--cache-size",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Answers of others kept; 0 for none.",
+)
+@click.option(
+    "--serve-stale",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="SECONDS",
+    help="How long past their time answers are given when nobody else answers.",
+)
+@click.option(
+    "--prefetch",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Ask anew for answers used N times before they expire; 0 for never.",
+)
 @click.pass_context
 def dns(context: click.Context, /, **words: Any) -> None:
     """Serve cluster DNS for the Services of an API server; with a command, look at names instead."""
     if context.invoked_subcommand is not None:
         return
     from fairway.assemble import naming
+    from fairway.assemble.forwarding import Forwarding
 
+    forwarding = Forwarding(**{each.name: words.pop(each.name) for each in fields(Forwarding)})
     try:
-        naming.dns(naming.Flags(**words))
+        naming.dns(naming.Flags(**words, forwarding=forwarding))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

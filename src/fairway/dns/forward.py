@@ -56,6 +56,11 @@ class Settings:
     questions: int = 512
     clients: int = 10_000
 
+    @property
+    def configured(self) -> bool:
+        """Whether there is anybody to ask."""
+        return bool(self.servers or self.stubs)
+
 
 @dataclass(slots=True)
 class _Route:
@@ -107,11 +112,6 @@ class Forwarder:
         self._under_way: dict[Inquiry, asyncio.Task[Kept]] = {}
         self._waiting = 0
         metrics.gather_from(self._tell)
-
-    @property
-    def configured(self) -> bool:
-        """Whether there is anybody to ask."""
-        return bool(self._routes)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look after the servers until `stop`, then let go of what is under way."""

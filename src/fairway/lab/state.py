@@ -114,7 +114,8 @@ class StateDir:
             raise StateError(f"there is no lab {self.path.name!r} (run `fairway up` first)")
         record["nodes"] = tuple(NodePlan(**node) for node in record["nodes"])
         record["node_ports"] = tuple(record["node_ports"])
-        record["etcd"] = tuple(record.get("etcd", ()))  # a lab that an earlier version brought up says nothing of it
+        for name in ("etcd", "dns_forward"):  # a lab that an earlier version brought up says nothing of them
+            record[name] = tuple(record.get(name, ()))
         return Topology(**record)
 
     def write(self, name: str, content: Any) -> None:

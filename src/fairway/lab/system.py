@@ -54,6 +54,8 @@ def dns_deployment(topology: Topology) -> dict[str, Any]:
             *("--domain", topology.domain),
             *("--reverse", topology.service_range),
             *("--reverse", topology.pod_range),
+            *("--resolv-conf", ""),  # the host's servers are no part of the lab
+            *(word for server in topology.dns_forward for word in ("--forward", server)),
         ],
         "ports": [
             {"name": "dns", "containerPort": 53, "protocol": "UDP"},

@@ -27,7 +27,8 @@ class NodePlan:
 class Topology:
     """A whole lab. Addresses exist only inside the lab's namespaces; only `api_port` is taken on the host's loopback
     (0: any free one). `etcd` are the members, as the host reaches them, that keep the cluster; without any it is kept
-    in a file of the lab. `proxy_mode` is what node proxies speak: "iptables" or "nftables"."""
+    in a file of the lab. `proxy_mode` is what node proxies speak: "iptables" or "nftables". Cluster DNS asks
+    `dns_forward` for names outside; without any it refuses them."""
 
     name: str = "lab"
     nodes: tuple[NodePlan, ...] = ()
@@ -44,6 +45,7 @@ class Topology:
     etcd: tuple[str, ...] = ()
     images: dict[str, list[str]] = field(default_factory=dict)
     proxy_mode: str = "iptables"
+    dns_forward: tuple[str, ...] = ()
 
     @property
     def kubernetes_address(self) -> str:

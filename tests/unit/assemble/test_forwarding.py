@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from fairway.assemble.forwarding import Flags
+from fairway.assemble.forwarding import Forwarding
 from fairway.dns.errors import BadUpstream
 
 
 def test_the_servers_of_the_host_unless_others_are_given(tmp_path: Path) -> None:
     host = tmp_path / "resolv.conf"
     host.write_text("nameserver 192.0.2.53\nnameserver 192.0.2.54\n")
-    assert Flags(resolv_conf=str(host)).settings().servers == (("192.0.2.53", 53), ("192.0.2.54", 53))
-    given = Flags(resolv_conf=str(host), forward=("10.0.0.5:5353", "10.0.0.6, fd00::7"))
+    assert Forwarding(resolv_conf=str(host)).settings().servers == (("192.0.2.53", 53), ("192.0.2.54", 53))
+    given = Forwarding(resolv_conf=str(host), forward=("10.0.0.5:5353", "10.0.0.6, fd00::7"))
     assert given.settings().servers == (("10.0.0.5", 5353), ("10.0.0.6", 53), ("fd00::7", 53))
 
 
@@ -25,16 +25,16 @@ def test_a_host_without_servers_forwards_nothing(
     host = tmp_path / "resolv.conf"
     if text is not None:
         host.write_text(text)
-    assert Flags(resolv_conf=str(host)).settings().servers == ()
+    assert Forwarding(resolv_conf=str(host)).settings().servers == ()
     assert "names outside the zone are refused" in caplog.text
 
 
 def test_no_file_no_forwarding() -> None:
-    assert Flags(resolv_conf="").settings().servers == ()
+    assert Forwarding(resolv_conf="").settings().servers == ()
 
 
 def test_stub_domains() -> None:
-    flags = Flags(resolv_conf="", stub=("example.org=10.0.0.5", "lab.example.org.=10.0.0.6:5353,10.0.0.7"))
+    flags = Forwarding(resolv_conf="", stub=("example.org=10.0.0.5", "lab.example.org.=10.0.0.6:5353,10.0.0.7"))
     assert flags.settings().stubs == (
         ((b"example", b"org"), (("10.0.0.5", 53),)),
         ((b"lab", b"example", b"org"), (("10.0.0.6", 5353), ("10.0.0.7", 53))),
@@ -42,19 +42,19 @@ def test_stub_domains() -> None:
 
 
 def test_the_cache() -> None:
-    cache = Flags(resolv_conf="", cache_size=5, serve_stale=3600, prefetch=2).settings().cache
+    cache = Forwarding(resolv_conf="", cache_size=5, serve_stale=3600, prefetch=2).settings().cache
     assert (cache.entries, cache.stale, cache.prefetch) == (5, 3600, 2)
 
 
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        (Flags(forward=("dns.example.com",)), "--forward: 'dns.example.com' is no server"),
-        (Flags(resolv_conf="", stub=("example.org",)), "--stub example.org: needs DOMAIN=ADDRESS"),
-        (Flags(resolv_conf="", stub=("example.org=x",)), "--stub example.org=x: 'x' is no server"),
-        (Flags(resolv_conf="", stub=("a..b=10.0.0.5",)), r"--stub a\.\.b=10\.0\.0\.5: 'a\.\.b' is no domain name"),
+        (Forwarding(forward=("dns.example.com",)), "--forward: 'dns.example.com' is no server"),
+        (Forwarding(resolv_conf="", stub=("example.org",)), "--stub example.org: needs DOMAIN=ADDRESS"),
+        (Forwarding(resolv_conf="", stub=("example.org=x",)), "--stub example.org=x: 'x' is no server"),
+        (Forwarding(resolv_conf="", stub=("a..b=10.0.0.5",)), r"--stub a\.\.b=10\.0\.0\.5: 'a\.\.b' is no domain name"),
     ],
 )
-def test_what_cannot_be_read_is_told_with_its_flag(flags: Flags, complaint: str) -> None:
+def test_what_cannot_be_read_is_told_with_its_flag(flags: Forwarding, complaint: str) -> None:
     with pytest.raises(BadUpstream, match=complaint):
         flags.settings()

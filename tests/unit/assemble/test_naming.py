@@ -10,7 +10,9 @@ from typing import cast
 import pytest
 
 from fairway.assemble import naming, workers
+from fairway.assemble.forwarding import RESOLV_CONF, Forwarding
 from fairway.assemble.naming import Flags
+from fairway.cli import main
 from fairway.client.base import Client
 from fairway.dns.server import DnsServer
 from fairway.dns.zone import Zone
@@ -24,11 +26,45 @@ from fairway.dns.zone import Zone
         (Flags(health_address="[::]:8080"), "would be had by every client"),
         (Flags(addresses=["10.0.0.1:53"], metrics_address="10.0.0.1:53"), "would be had by every client"),
         (Flags(addresses=["127.0.0.1:0"], workers=2), "needs ports that are given"),
+        (Flags(forwarding=Forwarding(forward=("dns.example.com",))), "--forward: 'dns.example.com' is no server"),
     ],
 )
 def test_flags_that_cannot_be_meant(flags: Flags, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         naming.dns(flags)
+
+
+def told(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[Flags]:
+    """What the server is started with by these words after `fairway`."""
+    started: list[Flags] = []
+    monkeypatch.setattr(naming, "dns", started.append)
+    with pytest.raises(SystemExit) as end:
+        main(list(words))
+    assert end.value.code == 0
+    return started
+
+
+def test_the_command_forwards_to_the_servers_of_the_host_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (flags,) = told(monkeypatch, "dns")
+    assert flags.forwarding == Forwarding(resolv_conf=RESOLV_CONF)
+    words = [
+        "--forward",
+        "10.0.0.5",
+        "--stub",
+        "lab.example=10.0.0.6",
+        "--upstream-policy",
+        "sequential",
+        "--cache-size",
+        "5",
+    ]
+    (flags,) = told(monkeypatch, "dns", *words, "--serve-stale", "60", "--prefetch", "3", "--resolv-conf", "")
+    assert flags.forwarding == Forwarding(("10.0.0.5",), "", ("lab.example=10.0.0.6",), "sequential", 5, 60, 3)
+
+
+def test_looking_at_names_starts_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told(monkeypatch, "dns", "explain", "--help") == []
 
 
 def test_ready_only_when_answers_are_the_truth() -> None:

@@ -434,7 +434,7 @@ def test_a_name_that_nobody_is_there_for_is_refused() -> None:
             stubs = ((names.parse("example.org"), (office.endpoint,)),)
             scene = Scene(Forwarder(Settings(stubs=stubs), Metrics()), Metrics(), [])
             assert await scene.ask() == ["REFUSED"]
-            assert not Forwarder(Settings(), Metrics()).configured
+            assert (Settings().configured, Settings(stubs=stubs).configured) == (False, True)
 
     asyncio.run(run())
 
