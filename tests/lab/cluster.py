@@ -40,8 +40,8 @@ class Lab:
     def fairway(self, command: str, *words: str, allow: bool = False) -> str:
         return self.run(*FAIRWAY, command, "--lab", self.name, *words, allow=allow)
 
-    def up(self, nodes: int = 3) -> str:
-        return self.fairway("up", "--nodes", str(nodes))
+    def up(self, nodes: int = 3, *words: str) -> str:
+        return self.fairway("up", "--nodes", str(nodes), *words)
 
     def down(self) -> str:
         return self.fairway("down", allow=True)

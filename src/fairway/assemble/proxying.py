@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,15 +23,18 @@ import msgspec
 from fairway.assemble import proxyconfig
 from fairway.assemble.life import loading, run
 from fairway.assemble.proxyconfig import ConfigError, Conntrack, KubeProxyConfiguration
+from fairway.assemble.proxyevents import Complaints
 from fairway.assemble.proxyflags import Mode
 from fairway.client.base import Client
 from fairway.dataplane import exposition
 from fairway.dataplane.base import Programmer
+from fairway.dataplane.claimed_ports import LOOPBACK, MOST_SOCKETS, ClaimedPorts
 from fairway.dataplane.health import Answer
 from fairway.dataplane.health_server import Respond, keep_listening
 from fairway.dataplane.metrics import ProxyMetrics
 from fairway.dataplane.proxy import Observer, Pace, Proxy, sysctls
-from fairway.desired.options import ProxyOptions
+from fairway.desired.addresses import within
+from fairway.desired.options import PRIMARY, ProxyOptions
 from fairway.kernel.base import KernelError
 from fairway.node import Address, Node
 
@@ -57,8 +61,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a proxy is to do. `settings` are sysctls by name; `primary` is the node's own address where it was told.
-    `told` is the configuration, for `/configz`."""
+    """What a proxy is to do. `primary` is the node's own address where it was told, `localhost` are the loopback
+    addresses where a listener serves node ports, `settings` are sysctls by name. `told` is the configuration, for
+    `/configz`."""
 
     node: str
     mode: Mode
@@ -69,6 +74,7 @@ class Plan:
     healthz: Place | None = None
     metrics: Place | None = None
     hard_fail: bool = False
+    localhost: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     oom_score_adj: int | None = None
 
@@ -105,9 +111,19 @@ def plan(
         healthz=_place(config.healthz_bind_address, "healthz-bind-address", proxyconfig.HEALTHZ_PORT),
         metrics=_place(config.metrics_bind_address, "metrics-bind-address", proxyconfig.METRICS_PORT),
         hard_fail=config.bind_address_hard_fail,
+        localhost=localhost(config),
         settings={**sysctls(options), **conntrack_settings(config.conntrack, cores)},
         oom_score_adj=config.oom_score_adj,
     )
+
+
+def localhost(config: KubeProxyConfiguration) -> tuple[str, ...]:
+    """The loopback addresses at which a listener serves node ports: those within --nodeport-addresses, unless rules
+    are asked to do it, or nobody."""
+    if config.iptables.localhost_node_ports is not None:
+        return ()
+    chosen = config.node_port_addresses or LOOPBACK
+    return tuple(address for address in LOOPBACK if PRIMARY not in chosen and within(address, chosen))
 
 
 def _pace(config: KubeProxyConfiguration, mode: Mode) -> Pace:
@@ -249,10 +265,24 @@ async def serve(client: Client, plan: Plan, stop: asyncio.Event) -> None:
 
     metrics = ProxyMetrics(plan.mode)
     counters = _counters(plan)
-    observers: Sequence[Observer] = (metrics, counters) if counters else (metrics,)
+    complaints = Complaints(client, plan.node)
+    claimed = ClaimedPorts(complaints.clash, plan.localhost, _sockets())
+    observers: Sequence[Observer] = (metrics, complaints, claimed, *((counters,) if counters else ()))
     kept = Proxy(client, programmer(plan.mode), observe, plan.options, pace=plan.pace, observers=observers)
-    async with _beside(*_servers(plan, kept, metrics, counters), loading(kept.ready)):
+    servers = _servers(plan, kept, metrics, counters)
+    async with _beside(*servers, loading(kept.ready), complaints.run(), claimed.run()):
         await kept.run(stop)
+
+
+def _sockets() -> int:
+    """How many sockets may hold node ports: half of the files that this process may open, which is raised to what it
+    may be raised to."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(4 * MOST_SOCKETS, hard) if hard != resource.RLIM_INFINITY else 4 * MOST_SOCKETS
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return min(MOST_SOCKETS, soft // 2)
 
 
 def _counters(plan: Plan) -> ServiceCounters | None:
@@ -269,12 +299,20 @@ def _counters(plan: Plan) -> ServiceCounters | None:
 async def _beside(*jobs: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
     """Run these as long as the block takes."""
     tasks = [asyncio.create_task(job) for job in jobs]
+    for task in tasks:
+        task.add_done_callback(_failed)
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _failed(task: asyncio.Task[Any]) -> None:
+    """What stands beside the rules must not end them, nor fail unheard."""
+    if not task.cancelled() and (error := task.exception()):
+        _log.error("a part of the proxy has failed", exc_info=error)
 
 
 def _servers(

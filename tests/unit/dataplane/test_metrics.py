@@ -1,0 +1,102 @@
+"""What a proxy counts, as it is told of changes and what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from fairway.client.informer import Change
+from fairway.dataplane import exposition
+from fairway.dataplane.base import Report, Update
+from fairway.dataplane.metrics import ProxyMetrics
+from fairway.desired import view
+from fairway.desired.build import build
+from fairway.kernel.base import KernelError
+from fairway.objects import kinds
+from fairway.packet import Family
+from tests.unit.desired.objects import OPTIONS, endpoint, endpoint_slice, node, service, slice_json
+
+BEGUN = 1_800_000_000.0  # 2027-01-15T08:00:00Z
+V4 = '{ip_family="IPv4"}'
+
+
+class Scene:
+    def __init__(self, mode: str = "iptables") -> None:
+        self.now = BEGUN
+        self.metrics = ProxyMetrics(mode, lambda: self.now)
+
+    def apply(self, update: Update, report: Report | None = None, seconds: float = 0.01) -> None:
+        asyncio.run(self.metrics.applied(update, report or Report(), seconds))
+
+    def value(self, name: str) -> float:
+        lines = exposition.text(self.metrics.metrics()).splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name), -1)
+
+
+def changed(moment: str) -> Change[view.SliceView]:
+    raw = json.loads(slice_json("web", endpoint("10.244.0.5")))
+    raw["metadata"]["annotations"] = {view.CHANGED_ANNOTATION: moment, "other": "x"}
+    return Change("modified", ("default", "web-1"), None, view.endpoint_slice(json.dumps(raw).encode()))
+
+
+def nothing() -> Update:
+    return Update.of(build([], [], node(), OPTIONS))
+
+
+def test_changes_wait_and_are_done() -> None:
+    scene = Scene()
+    scene.metrics.told(kinds.ENDPOINT_SLICE, [changed(""), changed("")])
+    pending, total = (f"kubeproxy_sync_proxy_rules_endpoint_changes_{word}{V4}" for word in ("pending", "total"))
+
+    assert (scene.value(pending), scene.value(total)) == (2, 2)
+    scene.apply(nothing())
+    assert (scene.value(pending), scene.value(total)) == (0, 2)
+
+
+def test_how_long_programming_took_since_pods_changed() -> None:
+    scene = Scene()
+    scene.metrics.told(kinds.ENDPOINT_SLICE, [changed("2027-01-15T07:59:59Z")])  # before this proxy began
+    scene.metrics.told(kinds.ENDPOINT_SLICE, [changed("2027-01-15T08:00:01Z"), changed("nonsense")])
+    scene.now = BEGUN + 2.5
+
+    scene.apply(nothing())
+    scene.apply(nothing())
+
+    name = "kubeproxy_network_programming_duration_seconds"
+    assert (scene.value(f"{name}_count{V4}"), scene.value(f"{name}_sum{V4}")) == (1, 1.5)
+    assert scene.value(f"{name}_bucket" + '{ip_family="IPv4",le="1"}') == 0
+    assert scene.value(f"{name}_bucket" + '{ip_family="IPv4",le="2"}') == 1
+
+
+def test_the_first_sync_is_a_full_one() -> None:
+    scene = Scene()
+    for seconds in (1.0, 0.5):
+        scene.apply(nothing(), Report(flows_deleted=2), seconds)
+
+    assert scene.value(f"kubeproxy_sync_proxy_rules_duration_seconds_sum{V4}") == 1.5
+    assert scene.value(f"kubeproxy_sync_full_proxy_rules_duration_seconds_sum{V4}") == 1.0
+    assert scene.value(f"kubeproxy_sync_partial_proxy_rules_duration_seconds_sum{V4}") == 0.5
+    assert scene.value(f"kubeproxy_sync_proxy_rules_last_timestamp_seconds{V4}") == BEGUN
+    assert scene.value("kubeproxy_conntrack_reconciler_deleted_entries_total") == 4
+
+
+def test_refusals_by_mode() -> None:
+    for mode, partial in (("iptables", "iptables_partial_restore"), ("nftables", "nftables_sync")):
+        scene = Scene(mode)
+        scene.apply(nothing())
+        scene.metrics.refused(nothing(), KernelError("no"))
+        assert scene.value(f"kubeproxy_sync_proxy_rules_{partial}_failures_total{V4}") == 1
+
+
+def test_services_without_an_endpoint_here() -> None:
+    scene = Scene()
+    name = 'kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="internal",ip_family="IPv4"}'
+    for on, expected in (("node-b", 1), ("node-a", 0), ("node-b", 1)):
+        pieces = [endpoint_slice("web", endpoint("10.244.1.5", on=on))]
+        wanted = build([service(internalTrafficPolicy="Local")], pieces, node(), OPTIONS)
+        ports = {port.key: port for port in wanted.of(Family.IPV4)}
+        scene.apply(Update(wanted.settings, ports, frozenset(ports)))
+        assert scene.value(name) == expected
+
+    scene.apply(Update(wanted.settings, {}, frozenset(ports)))
+    assert scene.value(name) == 0
