@@ -63,7 +63,7 @@ class Cache(Generic[T]):
         self.synced = False
         self.resource_version = ""
         self._decode = decode
-        self._heads: dict[Key, tuple[str, str]] = {}
+        self._heads: dict[Key, str] = {}  # uid and revision in one text: there are many
 
     def replace(self, listing: Listing) -> list[Change[T]]:
         """Take `listing` as the whole truth. Objects whose revision is the one already held give no change; an object
@@ -93,13 +93,13 @@ class Cache(Generic[T]):
         return changes[-1] if changes else None
 
     def _put(self, key: Key, head: tuple[str, str], raw: bytes) -> list[Change[T]]:
-        before = self._heads.get(key)
-        if before == head:
+        before, now = self._heads.get(key), " ".join(head)
+        if before == now:
             return []
         changes: list[Change[T]] = []
-        if before is not None and before[0] != head[0]:
+        if before is not None and before.partition(" ")[0] != head[0]:
             changes = self._remove(key)
-        self._heads[key] = head
+        self._heads[key] = now
         try:
             new = self._decode(raw)
         except (ValueError, msgspec.MsgspecError) as error:

@@ -109,12 +109,12 @@ def _headless(service: Service, slices: Iterable[EndpointSlice], name: Name) -> 
     labels: dict[bytes, list[bytes]] = {}
     ports: list[Port | None] = []
     for piece in slices:
-        ready = set(_ready(piece.endpoints or (), all_count=service.publishes_unready))
+        ready = set(_ready(piece.endpoints, all_count=service.publishes_unready))
         for label, packed in ready:
             _file(hosts, label, packed)
             _file(labels, packed, label)
         targets = tuple({(label,) for label, _ in ready})
-        ports += (_port(port.name, port.protocol, port.port, targets) for port in piece.ports or ())
+        ports += (_port(port.name, port.protocol, port.port, targets) for port in piece.ports)
     return Branch(
         name,
         exists=bool(hosts),

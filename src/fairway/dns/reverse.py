@@ -23,7 +23,7 @@ class ReverseIndex(Generic[K]):
 
     def __init__(self, ranges: Sequence[str]) -> None:
         self._apexes = frozenset(apex for each in ranges for apex in _apexes(each))
-        self._claims: dict[bytes, set[K]] = {}
+        self._claims: dict[bytes, tuple[K, ...]] = {}  # nearly all of one
         self._sorted: list[bytes] | None = []
 
     def apex(self, name: Name) -> Name | None:
@@ -49,16 +49,17 @@ class ReverseIndex(Generic[K]):
         """`key` claimed `before` and now claims `after`; gives the addresses for which this is a change."""
         old, new = set(before), set(after)
         for packed in old - new:
-            claims = self._claims[packed]
-            claims.discard(key)
-            if not claims:
+            left = tuple(each for each in self._claims[packed] if each != key)
+            if left:
+                self._claims[packed] = left
+            else:
                 del self._claims[packed]
                 self._sorted = None
         for packed in new - old:
-            if packed not in self._claims:
-                self._claims[packed] = set()
+            held = self._claims.get(packed, ())
+            if not held:
                 self._sorted = None
-            self._claims[packed].add(key)
+            self._claims[packed] = (*held, key)
         return old ^ new
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypedDict
 
 from fairway.client.base import Client
 from fairway.client.follow import follow
-from fairway.client.informer import Cache, Change
+from fairway.client.informer import Cache, Change, Key
 from fairway.dns import view, wire
 from fairway.dns.answers import Answers, Place
 from fairway.dns.autopath import shortcut
@@ -40,16 +40,20 @@ class _Source:
 
     kind: Kind
     decode: Callable[[bytes], Any]
-    set: Callable[[Zone, Any], None]
+    set: Callable[[Zone, Key, Any], None]
     delete: Callable[[Zone, str, str], None]
 
 
+def _without_key(set: Callable[[Zone, Any], None]) -> Callable[[Zone, Key, Any], None]:
+    return lambda zone, _, value: set(zone, value)
+
+
 _SOURCES = (
-    _Source(kinds.NAMESPACE, view.decode_namespace, Zone.set_namespace, Zone.delete_namespace),
-    _Source(kinds.SERVICE, view.decode_service, Zone.set_service, Zone.delete_service),
-    _Source(kinds.ENDPOINT_SLICE, view.decode_slice, Zone.set_slice, Zone.delete_slice),
+    _Source(kinds.NAMESPACE, view.decode_namespace, _without_key(Zone.set_namespace), Zone.delete_namespace),
+    _Source(kinds.SERVICE, view.decode_service, _without_key(Zone.set_service), Zone.delete_service),
+    _Source(kinds.ENDPOINT_SLICE, view.decode_slice, _without_key(Zone.set_slice), Zone.delete_slice),
 )
-_PODS = _Source(kinds.POD, view.decode_pod, Zone.set_pod, Zone.delete_pod)
+_PODS = _Source(kinds.POD, view.decode_addresses, Zone.set_pod_addresses, Zone.delete_pod)
 
 
 def _sources(zone: Zone, paths: Paths | None) -> Iterator[_Source]:
@@ -61,7 +65,7 @@ def _sources(zone: Zone, paths: Paths | None) -> Iterator[_Source]:
         yield _PODS
 
 
-def _set_pod(paths: Paths, zone: Zone, pod: view.ResolvingPod) -> None:
+def _set_pod(paths: Paths, zone: Zone, _: Key, pod: view.ResolvingPod) -> None:
     zone.set_pod(pod)
     paths.set(pod)
 
@@ -248,7 +252,7 @@ class DnsServer:
             if change.new is None:
                 source.delete(self._zone, *change.key)
             else:
-                source.set(self._zone, change.new)
+                source.set(self._zone, change.key, change.new)
 
     def _sync(self, source: _Source) -> None:
         self._unsynced.discard(source.kind)

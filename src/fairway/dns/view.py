@@ -6,7 +6,12 @@ empty slices so); all of them are optional here.
 
 from __future__ import annotations
 
+import sys
+
 import msgspec
+from msgspec.structs import force_setattr
+
+from fairway.dns import names
 
 
 class Metadata(msgspec.Struct, frozen=True, gc=False):
@@ -29,6 +34,9 @@ class ServiceMetadata(msgspec.Struct, frozen=True, gc=False):
     namespace: str = ""
     annotations: ServiceAnnotations | None = None
 
+    def __post_init__(self) -> None:
+        force_setattr(self, "namespace", sys.intern(self.namespace))
+
 
 class ServicePort(msgspec.Struct, frozen=True, gc=False):
     """One port of a Service; an unnamed one has no SRV record."""
@@ -36,6 +44,10 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False):
     port: int
     name: str = ""
     protocol: str = "TCP"
+
+    def __post_init__(self) -> None:
+        for word in ("name", "protocol"):  # a few, which thousands of Services share
+            force_setattr(self, word, sys.intern(getattr(self, word)))
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
@@ -47,6 +59,11 @@ class ServiceSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     external_name: str = ""
     ports: tuple[ServicePort, ...] | None = None
     publish_not_ready_addresses: bool = False
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "type", sys.intern(self.type))
+        if self.cluster_ips == (self.cluster_ip,):
+            force_setattr(self, "cluster_ip", self.cluster_ips[0])
 
 
 class Service(msgspec.Struct, frozen=True, gc=False):
@@ -95,13 +112,13 @@ class SliceMetadata(msgspec.Struct, frozen=True, gc=False):
     labels: SliceLabels | None = None
 
 
-class Conditions(msgspec.Struct, frozen=True, gc=False):
+class Conditions(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """`ready` unset means ready (discovery.k8s.io/v1)."""
 
     ready: bool | None = None
 
 
-class Endpoint(msgspec.Struct, frozen=True, gc=False):
+class Endpoint(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One endpoint with all its addresses (of one family)."""
 
     addresses: tuple[str, ...] | None = None
@@ -114,7 +131,7 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False):
         return self.conditions is None or self.conditions.ready is not False
 
 
-class EndpointPort(msgspec.Struct, frozen=True, gc=False):
+class EndpointPort(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One port that all endpoints of a slice share. Without a number it means every port and has no SRV record."""
 
     name: str | None = None
@@ -122,18 +139,31 @@ class EndpointPort(msgspec.Struct, frozen=True, gc=False):
     port: int | None = None
 
 
-class EndpointSlice(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """discovery.k8s.io/v1 EndpointSlice."""
+class WholeSlice(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """discovery.k8s.io/v1 EndpointSlice, as it comes."""
 
     metadata: SliceMetadata
-    address_type: str = ""
     endpoints: tuple[Endpoint, ...] | None = None
     ports: tuple[EndpointPort, ...] | None = None
 
+
+class EndpointSlice(msgspec.Struct, frozen=True, gc=False):
+    """An EndpointSlice, small: most of them belong to Services whose endpoints have no names and are never looked at,
+    so these stand in `packed`, a seventh of what they weigh as objects. `service` is the Service's name, or ""."""
+
+    metadata: Metadata
+    service: str
+    packed: bytes
+
     @property
-    def service(self) -> str:
-        """The name of the Service it belongs to, or ""."""
-        return self.metadata.labels.service if self.metadata.labels is not None else ""
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints, made anew each time."""
+        return _PACKED.decode(self.packed)[0] or ()
+
+    @property
+    def ports(self) -> tuple[EndpointPort, ...]:
+        """The ports, made anew each time."""
+        return _PACKED.decode(self.packed)[1] or ()
 
 
 class Namespace(msgspec.Struct, frozen=True, gc=False):
@@ -216,7 +246,9 @@ class ResolvingPod(Pod, frozen=True, gc=False):
 
 _NO_CONFIG = DnsConfig()
 _SERVICE = msgspec.json.Decoder(Service)
-_SLICE = msgspec.json.Decoder(EndpointSlice)
+_SLICE = msgspec.json.Decoder(WholeSlice)
+_PACKED = msgspec.msgpack.Decoder(tuple[tuple[Endpoint, ...] | None, tuple[EndpointPort, ...] | None])
+_PACK = msgspec.msgpack.Encoder()
 _NAMESPACE = msgspec.json.Decoder(Namespace)
 _POD = msgspec.json.Decoder(Pod)
 _RESOLVING_POD = msgspec.json.Decoder(ResolvingPod)
@@ -229,12 +261,25 @@ def decode_service(raw: bytes) -> Service:
 
 def decode_slice(raw: bytes) -> EndpointSlice:
     """An EndpointSlice from its JSON; errors as `decode_service`."""
-    return _SLICE.decode(raw)
+    whole = _SLICE.decode(raw)
+    labels = whole.metadata.labels
+    identity = Metadata(whole.metadata.name, sys.intern(whole.metadata.namespace))
+    return EndpointSlice(identity, labels.service if labels else "", _PACK.encode((whole.endpoints, whole.ports)))
 
 
 def decode_namespace(raw: bytes) -> Namespace:
     """A Namespace from its JSON; errors as `decode_service`."""
     return _NAMESPACE.decode(raw)
+
+
+def decode_addresses(raw: bytes) -> tuple[bytes, ...]:
+    """All that names need to know of a Pod: its addresses, packed, each once. Errors as `decode_service`."""
+    return pod_addresses(_POD.decode(raw))
+
+
+def pod_addresses(pod: Pod) -> tuple[bytes, ...]:
+    """The Pod's addresses, packed, each once."""
+    return tuple(dict.fromkeys(packed for text in pod.addresses if (packed := names.pack(text)) is not None))
 
 
 def decode_pod(raw: bytes) -> Pod:

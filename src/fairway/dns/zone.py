@@ -33,7 +33,7 @@ from fairway.dns.records import (
     Type,
 )
 from fairway.dns.reverse import ReverseIndex
-from fairway.dns.view import EndpointSlice, Namespace, Pod, Service
+from fairway.dns.view import EndpointSlice, Namespace, Pod, Service, pod_addresses
 
 SCHEMA_VERSION = b"1.1.0"
 """The version of the DNS specification, told by the TXT record `dns-version`."""
@@ -51,7 +51,7 @@ _EMPTY: RRsets = {}
 
 @dataclass(slots=True)
 class _Entry:
-    """One Service, its branch (None: to be grown) and the addresses it claims in the reverse index."""
+    """One Service, its branch (None: not held) and the addresses it claims in the reverse index."""
 
     service: Service
     branch: Branch | None = None
@@ -91,7 +91,7 @@ class Zone:
         self.pod_records = pods
         self._nameserver = _domain(nameserver or f"kube-dns.kube-system.svc.{domain}")
         self._services: dict[bytes, dict[bytes, _Entry]] = {}
-        self._slices: dict[_Key, dict[str, EndpointSlice]] = {}
+        self._slices: dict[_Key, tuple[EndpointSlice, ...]] = {}
         self._homes: dict[tuple[str, str], _Key] = {}
         self._namespaces: set[bytes] = set()
         self.on_change: Callable[[Root], None] = _nobody
@@ -147,7 +147,7 @@ class Zone:
         if self._homes.get((namespace, name), home) != home:
             self.delete_slice(namespace, name)
         self._homes[namespace, name] = home
-        self._slices.setdefault(home, {})[name] = piece
+        self._slices[home] = (*self._other_slices(home, name), piece)
         self._touch_if_headless(home)
 
     def delete_slice(self, namespace: str, name: str) -> None:
@@ -155,10 +155,15 @@ class Zone:
         home = self._homes.pop((namespace, name), None)
         if home is None:
             return
-        del self._slices[home][name]
-        if not self._slices[home]:
+        left = self._other_slices(home, name)
+        if left:
+            self._slices[home] = left
+        else:
             del self._slices[home]
         self._touch_if_headless(home)
+
+    def _other_slices(self, home: _Key, name: str) -> tuple[EndpointSlice, ...]:
+        return tuple(piece for piece in self._slices.get(home, ()) if piece.metadata.name != name)
 
     def set_namespace(self, namespace: Namespace) -> None:
         """A namespace exists, also when it has no Services."""
@@ -173,11 +178,15 @@ class Zone:
 
     def set_pod(self, pod: Pod) -> None:
         """Take a Pod's present state."""
-        self._pods_change(pod.metadata.namespace, self._pods.set(pod))
+        self.set_pod_addresses((pod.metadata.namespace, pod.metadata.name), pod_addresses(pod))
+
+    def set_pod_addresses(self, key: tuple[str, str], addresses: tuple[bytes, ...]) -> None:
+        """Take the addresses (packed, each once) of the Pod `key` (namespace, name)."""
+        self._pods_change(key[0], self._pods.set(key, addresses))
 
     def delete_pod(self, namespace: str, name: str) -> None:
         """Forget a Pod."""
-        self._pods_change(namespace, self._pods.delete(namespace, name))
+        self._pods_change(namespace, self._pods.delete((namespace, name)))
 
     def settle(self) -> None:
         """Grow what events have marked. Answers do this themselves for what they need; who keeps answers does it before
@@ -193,7 +202,8 @@ class Zone:
 
     def apex(self, name: Name) -> Name | None:
         """The one of our zones that the name is in, existing or not."""
-        return self._find(names.lower(name)).apex
+        lower = names.lower(name)
+        return self.domain if lower[-len(self.domain) :] == self.domain else self._find_reverse(lower).apex
 
     def answer(self, question: Question) -> Answer:
         """The sections of the reply. Names that are none of ours are REFUSED."""
@@ -341,17 +351,19 @@ class Zone:
             self._touch(key)
 
     def _branch(self, namespace: bytes, name: bytes) -> Branch | None:
-        """The Service's branch, grown if an event has touched it; None when there is no such Service."""
+        """The Service's branch, grown if it is not held; None when there is no such Service. Held are the branches of
+        headless Services: the others, most of all, are grown in a moment and weigh as much as the Services do."""
         entry = self._services.get(namespace, {}).get(name)
-        if entry is None:
-            return None
-        if entry.branch is None:
-            key = (namespace, name)
-            pieces = self._slices.get(key, {}).values()
-            entry.branch = grow(entry.service, pieces, (name, namespace, b"svc", *self.domain))
-            self._move(key, entry, entry.branch.addresses)
+        if entry is None or entry.branch is not None:
+            return entry.branch if entry else None
+        key = (namespace, name)
+        branch = grow(entry.service, self._slices.get(key, ()), (name, namespace, b"svc", *self.domain))
+        if entry.service.headless:
+            entry.branch = branch
+        if key in self._stale:
+            self._move(key, entry, branch.addresses)
             self._stale.discard(key)
-        return entry.branch
+        return branch
 
 
 def _key(namespace: str, name: str) -> _Key:
