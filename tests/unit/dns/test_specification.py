@@ -63,6 +63,17 @@ def test_there_must_be_a_txt_record_with_the_schema_version() -> None:
     assert ask(Zone(), "dns-version.cluster.local TXT") == ['dns-version.cluster.local. 5 IN TXT "1.1.0"']
 
 
+def test_the_ttl_is_the_implementations_choice() -> None:
+    zone = put(Zone(ttl=30), service("web", "default", "10.96.1.2", ports=["http:80/TCP"]))
+    for question in (
+        f"{HTTP} A",
+        f"_http._tcp.{HTTP} SRV",
+        "2.1.96.10.in-addr.arpa PTR",
+        "dns-version.cluster.local TXT",
+    ):
+        assert [line.split()[1] for line in ask(zone, question)] == ["30"]
+
+
 # 2.3 Records for a Service with ClusterIP
 
 
@@ -194,6 +205,36 @@ def test_an_endpoint_far_outside_the_cluster_has_its_ptr_record_too() -> None:
     assert ask(zone, "8.2.0.192.in-addr.arpa PTR") == ["REFUSED"]
 
 
+def test_unnamed_ports_of_a_headless_service_do_not_have_an_srv_record() -> None:
+    zone = zone_of(
+        service("web", "default", "None", ports=["80/TCP"]), endpoints("web", "10.244.0.5", ports=["80/TCP"])
+    )
+    assert ask(zone, f"{HTTP} A") == [f"{HTTP}. 5 IN A 10.244.0.5"]
+    assert ask(zone, f"_._tcp.{HTTP} SRV") == ["NXDOMAIN"]
+    assert ask(zone, f"_tcp.{HTTP} SRV") == ["NXDOMAIN"]
+
+
+def test_a_headless_services_endpoint_has_its_ptr_record_in_ip6_arpa_too() -> None:
+    zone = zone_of(service("web", "default", "None"), endpoints("web", host("pet", "fd00:10:244::5")))
+    v6 = "5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.4.4.2.0.0.1.0.0.0.0.d.f.ip6.arpa"
+    assert ask(zone, f"{v6} PTR") == [f"{v6}. 5 IN PTR pet.{HTTP}."]
+
+
+def test_a_headless_service_without_a_selector_is_no_different() -> None:
+    """Its slices are made by hand, under any name; only their label counts."""
+    by_hand = endpoints("db", host("primary", "192.0.2.7"), name="by-hand", ports=["sql:5432/TCP"])
+    zone = zone_of(service("db", "default", "None", ports=["sql:5432/TCP"]), by_hand)
+    name = "db.default.svc.cluster.local"
+    assert ask(zone, f"{name} A") == [f"{name}. 5 IN A 192.0.2.7"]
+    assert ask(zone, f"_sql._tcp.{name} SRV") == [f"_sql._tcp.{name}. 5 IN SRV 0 100 5432 primary.{name}."]
+
+
+def test_endpoints_of_a_service_with_a_cluster_ip_have_no_names() -> None:
+    zone = zone_of(service("web", "default", "10.96.1.2"), endpoints("web", host("pet", "10.244.0.5")))
+    assert ask(zone, f"pet.{HTTP} A") == ["NXDOMAIN"]
+    assert ask(zone, f"10-244-0-5.{HTTP} A") == ["NXDOMAIN"]
+
+
 # 2.5 Records for ExternalName Services
 
 
@@ -203,6 +244,8 @@ def test_an_external_name_is_a_cname_record() -> None:
     assert ask(zone, "docs.default.svc.cluster.local A") == [line]
     assert ask(zone, "docs.default.svc.cluster.local CNAME") == [line]
     assert ask(zone, "docs.default.svc.cluster.local ANY") == [line]
+    for type in ("AAAA", "SRV", "TXT"):
+        assert ask(zone, f"docs.default.svc.cluster.local {type}") == [line]
 
 
 def test_an_external_name_inside_the_zone_is_followed() -> None:
