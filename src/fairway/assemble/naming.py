@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from fairway.dns.zone import PodRecords, Zone
 
 PLAIN = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 RESOLV_CONF = Path("/etc/resolv.conf")
+OPEN_FILES = 8192
+"""Sockets that a worker may have open: its clients' connections and one for each question under way elsewhere."""
 _WILDCARDS = ("0.0.0.0", "::", "")
 
 _Place = tuple[str, int]
@@ -74,6 +77,8 @@ def dns(flags: Flags) -> None:
 
 def _work(flags: Flags, upstream: Settings, number: int) -> None:
     """Worker `number`, which follows the API by itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, OPEN_FILES)), hard))
 
     async def main(stop: asyncio.Event) -> None:
         zone = Zone(flags.domain, flags.ttl, flags.reverse, pods=flags.pods)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from fairway.dns.harvest import Kept
 from fairway.dns.inquiry import Inquiry
@@ -49,8 +50,7 @@ class _Entry:
     rests_until: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """An answer found, its age in whole seconds, and what it is good for."""
 
     kept: Kept

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from fairway.dns.encode import HEADER, OPT_LENGTH
 from fairway.dns.errors import DnsError
@@ -30,10 +30,10 @@ class Unreadable(DnsError):
     """Bytes are no DNS message."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inquiry:
+class Inquiry(NamedTuple):
     """What is asked, and in which sense: two queries with the same inquiry get the same answer. `name` is on-the-wire
-    form, lower case; `do` (DNSSEC records wanted) and `cd` (validation unwanted) change what an upstream says."""
+    form, lower case; `do` (DNSSEC records wanted) and `cd` (validation unwanted) change what an upstream says.
+    A tuple, since these are made and looked up for each query."""
 
     name: bytes
     type: int
@@ -47,8 +47,7 @@ class Inquiry:
         return labels(self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """A client's query: its id, flags and question as they came, the octets it takes, and what it asks."""
 
     ident: int

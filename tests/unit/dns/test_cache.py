@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,7 +52,7 @@ def test_questions_with_other_flags_have_answers_of_their_own() -> None:
     cache.put(WEB, answer(30), 0)
     assert cache.get(about("web.example.com", do=True), 0) is None
     assert cache.get(about("web.example.com", cd=True), 0) is None
-    assert cache.get(replace(WEB, type=Type.AAAA), 0) is None
+    assert cache.get(WEB._replace(type=Type.AAAA), 0) is None
 
 
 def test_the_answer_not_used_for_longest_makes_way() -> None:

@@ -254,3 +254,37 @@ def test_only_plain_queries_are_answered_from_the_cache(octets: bytes) -> None:
     assert read_query(GOOD, udp=True).inquiry == inquire()
     with pytest.raises(Unreadable):
         read_query(octets, udp=True)
+
+
+@given(
+    sort=st.sampled_from([Type.A, Type.CNAME, Type.SOA, Type.SRV, Type.ANY]),
+    do=st.booleans(),
+    spoils=st.lists(
+        st.tuples(st.integers(2, 200), st.sampled_from([0, 1, 5, 6, 12, 39, 41, 46, 192, 255])), min_size=1
+    ),
+    cut=st.integers(0, 250),
+)
+def test_a_spoiled_reply_is_refused_or_gives_a_whole_one(
+    sort: Type, do: bool, spoils: list[tuple[int, int]], cut: int
+) -> None:
+    inquiry = inquire(type=sort, do=do)
+    asked = dns.message.from_wire(ask(inquiry, 1, 0))
+    made = bytearray(
+        reply(
+            asked,
+            f"{WWW} 300 CNAME web.example.net",
+            "web.example.net 60 A 198.51.100.8, 198.51.100.9",
+            f"{WWW} 300 SRV 1 2 3 web.example.net",
+            "example.com 60 DNAME example.net",
+            authority=SOA,
+        ).to_wire()
+    )
+    for place, octet in spoils:
+        made[place % len(made)] = octet
+    try:
+        given = harvest(inquiry, bytes(made[: max(cut, 12)] if cut < 200 else made))
+    except Unreadable:
+        return
+    message = dns.message.from_wire(render(read_query(ask(inquiry, 9, 0x3333), udp=True), given, age=1))
+    assert (message.id, message.question[0].rdtype) == (9, sort)
+    assert len(records(given)) == sum(len(each) for each in dns.message.from_wire(given.wire).answer)
