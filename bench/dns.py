@@ -318,7 +318,8 @@ def stand_in(count: int) -> Iterator[tuple[api.StandIn, int]]:
 def measure(what: str, server: Server, files: dict[str, Path], seconds: float, sample: Sequence[str]) -> None:
     """All figures of one server, printed."""
     started = server.wait_for(sample[-1])
-    print(f"\n{what}: {started:.2f} s from start to answers, {megabytes(server)}")
+    used = server.processor()
+    print(f"\n{what}: {started:.2f} s from start to answers ({used:.2f} s of processor), {megabytes(server)}")
     show("each question once", dnsperf(server, files["mixture"], "-n", "1"))
     rate = Rate(0, 0, 0)
     for kind, file in files.items():

@@ -112,7 +112,9 @@ class Answers:
             return
         tally = self._tallies.setdefault(books, [0])
         tally[0] += 1
-        self.table.put(query[2:], made, tally)
+        if self.table.put(query[2:], made, tally):
+            self._gather()
+            self._tallies = {books: tally}
 
     def _gather(self) -> None:
         for books, tally in self._tallies.items():

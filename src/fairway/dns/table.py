@@ -40,23 +40,26 @@ class Kept(NamedTuple):
 
 
 class Table:
-    """`ready` may be read directly by who is in a hurry: keys are questions without their two octets of id."""
+    """`ready` may be read directly by who is in a hurry: keys are questions without their two octets of id. `budget` is
+    in octets."""
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.ready: dict[bytes, Kept] = {}
         self._by_root: dict[Root, list[bytes]] = {}
-        self._budget = budget
+        self.budget = budget
         self._weight = 0
 
-    def put(self, question: bytes, reply: Ready, tally: Tally) -> None:
-        """Keep a lasting reply."""
+    def put(self, question: bytes, reply: Ready, tally: Tally) -> bool:
+        """Keep a lasting reply; whether all others had to go for it."""
         weight = len(question) + reply.length + OVERHEAD
-        if self._weight + weight > self._budget:
-            self.clear()
+        full = self._weight + weight > self.budget
+        if full:
+            self._clear()
         self._weight += weight
         self.ready[question] = Kept(reply.head, tally, reply.turning, reply.tail, reply.step)
         for root in reply.roots:
             self._by_root.setdefault(root, []).append(question)
+        return full
 
     def forget(self, root: Root) -> None:
         """`root` has changed: what was made of it is no longer true. What it weighed is counted on until the table
@@ -64,8 +67,7 @@ class Table:
         for question in self._by_root.pop(root, ()):
             self.ready.pop(question, None)
 
-    def clear(self) -> None:
-        """Start again from empty."""
+    def _clear(self) -> None:
         self.ready.clear()
         self._by_root.clear()
         self._weight = 0
