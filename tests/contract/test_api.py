@@ -432,6 +432,8 @@ def test_a_namespace_must_exist_and_must_not_be_ending() -> None:
         )
         await me.ok("PUT", "/api/v1/namespaces/team/finalize", {**ending, "spec": {"finalizers": []}})
         assert (await me.refused("GET", "/api/v1/namespaces/team"))[0] == 404
+        code, reason, _ = await me.refused("DELETE", "/api/v1/namespaces")
+        assert (code, reason) == (405, "MethodNotAllowed")
         code, _, message = await me.refused("DELETE", "/api/v1/namespaces/kube-system")
         assert code == 403 and "may not be deleted" in message
 

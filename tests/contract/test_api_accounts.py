@@ -35,6 +35,15 @@ def test_a_pod_gets_its_accounts_files() -> None:
     told(story)
 
 
+def test_an_account_that_is_deleted_is_shown_once_more() -> None:
+    async def story(session: Session) -> None:
+        made = await session.ok("POST", ACCOUNTS, {"metadata": {"name": "robot"}})
+        gone = await session.ok("DELETE", f"{ACCOUNTS}/robot")
+        assert (gone["kind"], gone["metadata"]["uid"]) == ("ServiceAccount", made["metadata"]["uid"])
+
+    told(story)
+
+
 def test_pod_before_account_decides_who_does_without() -> None:
     async def story(session: Session) -> None:
         shy = {"metadata": {"name": "shy"}, "automountServiceAccountToken": False}

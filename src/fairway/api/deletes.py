@@ -16,7 +16,7 @@ from fairway.api.keys import key_of
 from fairway.api.requests import Options, Request, Target
 from fairway.api.selection import narrow, select
 from fairway.api.writes import ATTEMPTS, Draft, Writer
-from fairway.objects.kinds import NAMESPACE, POD, REPLICATION_CONTROLLER, SERVICE, Kind
+from fairway.objects.kinds import NAMESPACE, POD, REPLICATION_CONTROLLER, SERVICE, SERVICE_ACCOUNT, Kind
 from fairway.store.base import Conflict, Entry, Store
 
 Object = dict[str, Any]
@@ -29,7 +29,7 @@ DEFAULT_GRACE_SECONDS = 30
 # Namespaces without which a cluster is none.
 KEPT_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 # Whose deletion answers with the object; the others answer with a Status.
-_ANSWER_WITH_OBJECT = frozenset({POD, SERVICE, NAMESPACE})
+_ANSWER_WITH_OBJECT = frozenset({POD, SERVICE, SERVICE_ACCOUNT, NAMESPACE})
 # Versions from before garbage collection left dependents alone unless told otherwise.
 _ORPHANING_VERSIONS = frozenset({"extensions/v1beta1", "apps/v1beta1", "apps/v1beta2"})
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fairway import __version__
 from fairway.api.accept import parse_media_types
-from fairway.objects.kinds import KINDS, REVIEW_GROUPS, REVIEWS, Kind
+from fairway.objects.kinds import KINDS, NAMESPACE, REVIEW_GROUPS, REVIEWS, Kind
 
 Object = dict[str, Any]
 
@@ -112,7 +112,9 @@ def _kinds_of(api_version: str) -> list[Kind]:
 
 
 def _verbs(kind: Kind) -> list[str]:
-    return ["create"] if kind.group in REVIEW_GROUPS else list(VERBS)
+    if kind.group in REVIEW_GROUPS:
+        return ["create"]
+    return [verb for verb in VERBS if verb != "deletecollection" or kind is not NAMESPACE]
 
 
 def _nicknames(kind: Kind, group: str) -> Object:

@@ -63,6 +63,8 @@ _SUBRESOURCE_VERBS: Mapping[str, tuple[Verb, ...]] = {
 # OPTIONS changes nothing and tells little (RFC 9110, section 9.2.1).
 _ON_PROXY: Mapping[str, Verb] = {**_ON_NAME, "OPTIONS": "get"}
 _PROXY = re.compile(r"/api/v1/namespaces/([^/]+)/(pods|services)/([^/]+)/proxy(/.*)?")
+# The watch of clients from before it was a parameter of a list; deprecated upstream since 1.11, and still served.
+_WATCH = re.compile(r"(/api/[^/]+|/apis/[^/]+/[^/]+)/watch(/.+)")
 PARTS = ("status", "ephemeralcontainers", "resize")
 """Subresources that are read and written as the object itself, of which they may change a part."""
 DOORS = ("exec", "attach", "portforward")
@@ -155,6 +157,8 @@ def parse(method: str, path: str, query: str, headers: Mapping[str, str], user: 
         return _handed_on(method, door, query, headers, user)
     values = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
     accept = headers.get("accept", "")
+    if "/watch/" in path and method == "GET" and (old := _WATCH.fullmatch(path)) is not None:
+        path, values = old[1] + old[2], values | {"watch": "true"}
     target = _known_target(path) if len(path) <= REMEMBERED_LENGTH else _target_of(path)
     if target is None:
         return Plain(method.lower(), "/" + "/".join(_parts(path)), accept, values)
@@ -223,6 +227,8 @@ def _verb(method: str, target: Target, values: Mapping[str, str]) -> Verb:
     if verb in ("create", "deletecollection") and target.kind.namespaced and not target.namespace:
         raise status.method_not_allowed()
     if target.kind.group in REVIEW_GROUPS and verb != "create":
+        raise status.method_not_allowed()
+    if verb == "deletecollection" and target.kind is NAMESPACE:
         raise status.method_not_allowed()
     if target.subresource in DOORS and method == "GET":
         verb = "create"

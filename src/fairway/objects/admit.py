@@ -70,6 +70,11 @@ _UPDATE_RULES: Mapping[str, Callable[[Object, Object], Iterator[FieldError]]] = 
     "ClusterRoleBinding": rbac.validate_binding_update,
 }
 
+# Whose status others act on, so that it is not believed unread.
+_STATUS_RULES: Mapping[str, Callable[[Object, Object], Iterator[FieldError]]] = {
+    "Service": service.validate_service_status,
+}
+
 # Subresources whose writes change the spec in ways a plain update may not.
 _OWN_RULES: Mapping[str, Callable[[Object, Object], Iterator[FieldError]] | None] = {
     "binding": None,
@@ -98,6 +103,8 @@ def validate_update(kind: Kind, new: Object, old: Object, subresource: str = "")
         rules = _OWN_RULES.get(subresource, _UPDATE_RULES.get(kind.name))
         if rules is not None:
             errors += rules(new, old)
+    if subresource == "status" and kind.name in _STATUS_RULES and new.get("status") != old.get("status"):
+        errors += _STATUS_RULES[kind.name](new, old)
     return errors
 
 
@@ -106,7 +113,7 @@ def _body(obj: Object) -> Object:
 
 
 def _content(kind: Kind, obj: Object, *, creating: bool = True) -> Iterator[FieldError]:
-    # Status is the system's own word about an object; only its types are checked.
+    # Status is the system's own word about an object; only its types are checked (and see _STATUS_RULES).
     spec: Object = {"spec": {}} if kind.name in ("ReplicaSet", "Deployment", "Service") else {}
     body = spec | {name: value for name, value in obj.items() if name != "status" and value is not None}
     marks = [] if forms.sound(kind, body) else list(check_fields(schema.for_kind(kind), body, ""))

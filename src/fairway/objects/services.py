@@ -32,6 +32,8 @@ def prepare_update(new: Object, old: Object) -> None:
     _align_addresses(after, before)
     _release_second_family(after, before)
     _drop_for_type(after, before)
+    if after.get("type") != "LoadBalancer":
+        new["status"] = (new.get("status") or {}) | {"loadBalancer": {}}
 
 
 def needs_cluster_ip(spec: Mapping[str, Any]) -> bool:
@@ -39,8 +41,13 @@ def needs_cluster_ip(spec: Mapping[str, Any]) -> bool:
     return spec.get("type") in ("ClusterIP", "NodePort", "LoadBalancer")
 
 
+def may_have_node_ports(spec: Mapping[str, Any]) -> bool:
+    """Whether the type allows its ports a port of the nodes."""
+    return spec.get("type") in ("NodePort", "LoadBalancer")
+
+
 def needs_node_port(spec: Mapping[str, Any]) -> bool:
-    """Whether each port gets a port of the nodes."""
+    """Whether each port gets a port of the nodes. A load balancer that wants none may still hold those it had."""
     if spec.get("type") == "NodePort":
         return True
     return spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
@@ -52,10 +59,10 @@ def needs_health_check(spec: Mapping[str, Any]) -> bool:
 
 
 def _keep_allocated(after: Object, before: Object) -> None:
-    unset = not after.get("clusterIP") and not after.get("clusterIPs")
-    if unset and needs_cluster_ip(after) and needs_cluster_ip(before):
-        _copy(after, before, "clusterIP")
-        _copy(after, before, "clusterIPs")
+    if needs_cluster_ip(after) and needs_cluster_ip(before):
+        for name in ("clusterIP", "clusterIPs"):
+            if not after.get(name):
+                _copy(after, before, name)
     if needs_node_port(after) and needs_node_port(before):
         _keep_node_ports(after, before)
     if needs_health_check(after) and needs_health_check(before) and not after.get("healthCheckNodePort"):
@@ -68,18 +75,13 @@ def _copy(after: Object, before: Object, name: str) -> None:
 
 
 def _keep_node_ports(after: Object, before: Object) -> None:
-    """A port that was there keeps its node port, unless another port of the new object claims that number."""
-    had = {_identity(port): port["nodePort"] for port in before.get("ports") or [] if port.get("nodePort")}
-    taken = {(port.get("protocol"), port["nodePort"]) for port in after.get("ports") or [] if port.get("nodePort")}
+    """A port keeps its node port by its name, whatever else of it changes, unless the writer gives that number away."""
+    had = {port.get("name", ""): port.get("nodePort") for port in before.get("ports") or []}
+    claimed = {port.get("nodePort") for port in after.get("ports") or []}
     for port in after.get("ports") or []:
-        number = had.get(_identity(port))
-        if not port.get("nodePort") and number and (port.get("protocol"), number) not in taken:
+        number = had.get(port.get("name", ""))
+        if not port.get("nodePort") and number and number not in claimed:
             port["nodePort"] = number
-            taken.add((port.get("protocol"), number))
-
-
-def _identity(port: Mapping[str, Any]) -> tuple[Any, Any]:
-    return port.get("protocol"), port.get("port")
 
 
 def _align_addresses(after: Object, before: Object) -> None:
@@ -107,7 +109,7 @@ def _drop_for_type(after: Object, before: Object) -> None:
     if needs_cluster_ip(before) and not needs_cluster_ip(after):
         for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
             _drop_unchanged(after, before, name)
-    if needs_node_port(before) and not needs_node_port(after):
+    if may_have_node_ports(before) and not may_have_node_ports(after):
         _drop_node_ports(after, before)
     if needs_health_check(before) and not needs_health_check(after):
         _drop_unchanged(after, before, "healthCheckNodePort")

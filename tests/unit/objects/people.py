@@ -38,6 +38,6 @@ def updated(kind: Kind, old: Object, change: Object, subresource: str = "") -> O
     return admit.prepare_update(kind, admit.default(kind, new), old, subresource)
 
 
-def update_faults(kind: Kind, old: Object, new: Object) -> list[str]:
+def update_faults(kind: Kind, old: Object, new: Object, subresource: str = "") -> list[str]:
     """What replacing `old` by `new` is refused with."""
-    return [error.message() for error in admit.validate_update(kind, new, old)]
+    return [error.message() for error in admit.validate_update(kind, new, old, subresource)]

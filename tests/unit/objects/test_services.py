@@ -77,6 +77,75 @@ def test_an_update_may_leave_out_what_was_allocated() -> None:
     assert [port.get("nodePort") for port in spec["ports"]] == [30080, None]
 
 
+@pytest.mark.parametrize("left_out", [{"clusterIP": None}, {"clusterIP": ""}, {"clusterIPs": None}, {"clusterIPs": []}])
+def test_either_spelling_of_the_address_may_be_left_out(left_out: Object) -> None:
+    old = service()
+    new = updated(SERVICE, old, left_out)
+    assert (new["spec"], update_faults(SERVICE, old, new)) == (old["spec"], [])
+
+
+def test_a_port_is_known_by_its_name_whatever_else_of_it_changes() -> None:
+    old = service(type="NodePort")
+    new = updated(SERVICE, old, {"ports": [{"port": 8080, "protocol": "UDP"}]})
+    assert [port["nodePort"] for port in new["spec"]["ports"]] == [30080]
+
+
+def test_node_ports_a_load_balancer_had_stay_until_they_are_taken_out() -> None:
+    old = service(type="LoadBalancer")
+    kept = updated(SERVICE, old, {"allocateLoadBalancerNodePorts": False})
+    assert [port["nodePort"] for port in kept["spec"]["ports"]] == [30080]
+    gone = updated(SERVICE, kept, {"ports": [{"port": 80}]})
+    assert "nodePort" not in gone["spec"]["ports"][0]
+    left = updated(SERVICE, kept, {"type": "ClusterIP"})
+    assert "nodePort" not in left["spec"]["ports"][0]
+    assert update_faults(SERVICE, kept, left) == []
+
+
+def test_what_is_no_load_balancer_any_more_has_no_address_of_one() -> None:
+    old = service(type="LoadBalancer")
+    old["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}]}}
+    assert updated(SERVICE, old, {"sessionAffinity": "ClientIP"})["status"] == old["status"]
+    assert updated(SERVICE, old, {"type": "NodePort"})["status"] == {"loadBalancer": {}}
+
+
+def status_faults(type_: str, *points: Object) -> list[str]:
+    old = service(type=type_)
+    new = {**old, "status": {"loadBalancer": {"ingress": list(points)}}}
+    return update_faults(SERVICE, old, new, "status")
+
+
+def test_only_a_load_balancer_has_points_of_ingress() -> None:
+    assert status_faults("LoadBalancer", {"ip": "192.0.2.1", "ipMode": "Proxy"}, {"hostname": "lb.example.com"}) == []
+    assert status_faults("NodePort", {"ip": "192.0.2.1", "ipMode": "VIP"}) == [
+        'status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is "LoadBalancer"'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("point", "fault"),
+    [
+        ({"ip": "x", "ipMode": "VIP"}, '[0].ip: Invalid value: "x": must be a valid IP address'),
+        ({"ip": "192.0.2.01", "ipMode": "VIP"}, '[0].ip: Invalid value: "192.0.2.01": must be a valid IP address'),
+        (
+            {"ip": "192.0.2.1", "ipMode": "Foo"},
+            '[0].ipMode: Unsupported value: "Foo": supported values: "Proxy", "VIP"',
+        ),
+        ({"hostname": "a.b", "ipMode": "VIP"}, "[0].ipMode: Forbidden: may not be specified when `ip` is not set"),
+        ({"hostname": "192.0.2.1"}, '[0].hostname: Invalid value: "192.0.2.1": must be a DNS name, not an IP address'),
+        ({"hostname": "a_b"}, '[0].hostname: Invalid value: "a_b": a lowercase RFC 1123 subdomain'),
+    ],
+)
+def test_a_point_of_ingress_is_an_address_or_a_name(point: Object, fault: str) -> None:
+    (found,) = status_faults("LoadBalancer", point)
+    assert found.startswith(f"status.loadBalancer.ingress{fault}")
+
+
+def test_the_port_of_health_checks_is_fixed_while_there_are_any() -> None:
+    old = service(type="LoadBalancer", externalTrafficPolicy="Local")
+    new = updated(SERVICE, old, {"healthCheckNodePort": 32001})
+    assert update_faults(SERVICE, old, new) == ["spec.healthCheckNodePort: Forbidden: field is immutable"]
+
+
 def test_a_node_port_claimed_by_another_port_is_not_kept() -> None:
     old = service(type="NodePort")
     ports = [{"port": 80, "name": "a"}, {"port": 81, "name": "b", "nodePort": 30080}]

@@ -7,7 +7,7 @@ from typing import Any
 
 from fairway.objects import names
 from fairway.objects.defaults import externally_reachable
-from fairway.objects.errors import FieldError, duplicate, forbidden, invalid, required
+from fairway.objects.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
 from fairway.objects.services import HEADLESS, needs_cluster_ip, needs_health_check
 from fairway.objects.validate.fields import address, cidr, not_special
 from fairway.packet import family_of
@@ -15,6 +15,7 @@ from fairway.packet import family_of
 Object = dict[str, Any]
 
 KUBELET_PORT = 10250
+IP_MODES = frozenset({"VIP", "Proxy"})
 FIXED_ONCE_SET = "may not change once set"
 
 _FOR_LOAD_BALANCERS = "may only be used when `type` is 'LoadBalancer'"
@@ -41,10 +42,44 @@ def validate_service_update(new: Object, old: Object) -> Iterator[FieldError]:
     if needs_cluster_ip(after) and needs_cluster_ip(before):
         yield from _fixed_addresses(after, before)
         yield from _fixed_families(after, before)
+    checked = needs_health_check(after) and needs_health_check(before)
+    if checked and after.get("healthCheckNodePort") != before.get("healthCheckNodePort"):
+        yield forbidden("spec.healthCheckNodePort", "field is immutable")
     if after.get("type") == before.get("type") == "LoadBalancer":
         wanted = after.get("loadBalancerClass")
         if wanted != before.get("loadBalancerClass"):
             yield invalid("spec.loadBalancerClass", wanted, FIXED_ONCE_SET)
+
+
+def validate_service_status(new: Object, old: Object) -> Iterator[FieldError]:
+    """Who may draw in traffic by a status: load balancers alone, for addresses and names that are written as such."""
+    path = "status.loadBalancer.ingress"
+    had, have = _ingress(old), _ingress(new)
+    if have and (new.get("spec") or {}).get("type") != "LoadBalancer":
+        yield forbidden(path, 'may only be used when `spec.type` is "LoadBalancer"')
+        return
+    known = {point.get("ip") for point in had}
+    for index, point in enumerate(have):
+        yield from _ingress_point(point, f"{path}[{index}]", known)
+
+
+def _ingress(service: Object) -> list[Object]:
+    balancer = (service.get("status") or {}).get("loadBalancer") or {}
+    return balancer.get("ingress") or []
+
+
+def _ingress_point(point: Object, path: str, known: set[Any]) -> Iterator[FieldError]:
+    ip, mode, host = point.get("ip"), point.get("ipMode"), point.get("hostname")
+    for detail in address(ip) if ip and ip not in known else []:
+        yield invalid(f"{path}.ip", ip, detail)
+    if mode and not ip:
+        yield forbidden(f"{path}.ipMode", "may not be specified when `ip` is not set")
+    elif mode and mode not in IP_MODES:
+        yield not_supported(f"{path}.ipMode", mode, sorted(IP_MODES))
+    for detail in names.subdomain(host) if host else []:
+        yield invalid(f"{path}.hostname", host, detail)
+    if host and not address(host):
+        yield invalid(f"{path}.hostname", host, "must be a DNS name, not an IP address")
 
 
 def _ports(spec: Mapping[str, Any]) -> Iterator[FieldError]:
@@ -121,7 +156,9 @@ def _addresses(spec: Mapping[str, Any]) -> Iterator[FieldError]:
     one, many = spec.get("clusterIP"), spec.get("clusterIPs") or []
     if not needs_cluster_ip(spec):
         return
-    if many and (one or "") != many[0]:
+    if many and not one:
+        yield invalid("spec.clusterIPs", many, "must be empty when `clusterIP` is not specified")
+    elif many and one != many[0]:
         yield invalid("spec.clusterIPs", many, "first value must match `clusterIP`")
     if not many and one:
         yield required("spec.clusterIPs", "must be given when `clusterIP` is given")

@@ -87,7 +87,7 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"clusterIPs": ["10.96.0.2"], "ports": PORT},
-        ['spec.clusterIPs: Invalid value: ["10.96.0.2"]: first value must match `clusterIP`'],
+        ['spec.clusterIPs: Invalid value: ["10.96.0.2"]: must be empty when `clusterIP` is not specified'],
     ),
     (
         {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "10.96.0.2"], "ports": PORT},
