@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fairway.assemble import workers
-from fairway.assemble.forwarding import Forwarding
+from fairway.assemble.forwarding import RESOLV_CONF, Forwarding
 from fairway.assemble.life import loading, run
 from fairway.client.kubeconfig import SERVICE_ACCOUNT, ConnectInfo, connect, in_cluster, load
 from fairway.dataplane.health import Answer
@@ -25,7 +25,6 @@ from fairway.dns.server import DnsServer, Options
 from fairway.dns.zone import PodRecords, Zone
 
 PLAIN = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-RESOLV_CONF = Path("/etc/resolv.conf")
 OPEN_FILES = 8192
 """Sockets that a worker may have open: its clients' connections and one for each question under way elsewhere."""
 _WILDCARDS = ("0.0.0.0", "::", "")
@@ -89,7 +88,7 @@ def _work(flags: Flags, upstream: Settings, number: int) -> None:
             rate=flags.rate_limit,
             log_queries=flags.log_queries,
             autopath=flags.autopath,
-            searches=_searches() if flags.autopath else (),
+            searches=_searches(flags.forwarding.resolv_conf) if flags.autopath else (),
         )
         addresses = [_place("listen", text) for text in flags.addresses]
         metrics = Metrics()
@@ -120,10 +119,10 @@ async def _beside(server: DnsServer, flags: Flags, number: int) -> AsyncIterator
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _searches() -> tuple[str, ...]:
+def _searches(file: str) -> tuple[str, ...]:
     """What nodes pass on to pods: taken to be what this host has, since all nodes are set up alike."""
     try:
-        return resolv.searches(RESOLV_CONF.read_text(encoding="utf-8", errors="replace"))
+        return resolv.searches(Path(file or RESOLV_CONF).read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return ()
 
