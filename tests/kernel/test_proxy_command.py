@@ -195,6 +195,34 @@ def foreign(bench: Bench) -> list[str]:
     return [line for line in bench.rules().splitlines() if line.startswith(("-A", ":MINE"))]
 
 
+@pytest.mark.parametrize(
+    ("mode", "attack", "stands"),
+    [
+        ("iptables", "iptables -t nat -F", "iptables -t nat -C OUTPUT -j KUBE-SERVICES -m comment --comment"),
+        ("nftables", "nft delete table ip fairway", "nft list chain ip fairway services"),
+        ("nftables", "nft flush ruleset", "nft list chain ip fairway services"),
+    ],
+)
+def test_rules_that_somebody_removes_come_back_at_once(bench: Bench, mode: str, attack: str, stands: str) -> None:
+    """It is looked every 30 seconds, and listened all the time."""
+    proxy = bench.proxy("--proxy-mode", mode)
+    words = (*stands.split(), "kubernetes service portals") if mode == "iptables" else tuple(stands.split())
+
+    def standing() -> bool:
+        return "services" in bench.run(*words, allow=True) if mode == "nftables" else not bench.run(*words, allow=True)
+
+    until(standing, "rules")
+    until(lambda: '"lastUpdated": "2' in bench.get("http://127.0.0.1:10256/livez"), "the first apply is done")
+    if mode == "nftables":
+        until(lambda: "10.96.0.0/12" in bench.run("nft", "list", "table", "ip", "fairway"), "all is said")
+    said = len(bench.log())
+    bench.run(*attack.split())
+
+    until(standing, "rules again", seconds=5)
+    until(lambda: f"{attack.split()[0]} (process" in bench.log()[said:], "who it was")
+    assert stop(proxy) == 0
+
+
 def test_a_file_takes_the_place_of_flags(bench: Bench, tmp_path: Path) -> None:
     file = tmp_path / "config.conf"
     words = ("--proxy-mode", "nftables", "--metrics-bind-address", "127.0.0.1:10250", "--healthz-bind-address", "")

@@ -18,6 +18,7 @@ from typing import Any
 from fairway.client.base import ApiError, Client, Unreachable
 from fairway.client.follow import follow
 from fairway.client.informer import Cache, Change
+from fairway.dataplane.alarm import Alarm
 from fairway.dataplane.base import Programmer, Report, Update
 from fairway.dataplane.health import Answer, ProxyHealth, healthz, livez
 from fairway.dataplane.health_server import HealthCheckPorts
@@ -35,6 +36,8 @@ SERVICE_SELECTOR = f"!{view.HEADLESS_LABEL},!{view.PROXY_NAME_LABEL}"
 SLICE_SELECTOR = f"!{view.HEADLESS_LABEL}"
 LONGEST_REST = 0.5
 """Seconds; see `Pace.gather`."""
+LARGE = 1000
+"""So many ports in one update make a transaction during which nobody listens to the kernel."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +83,7 @@ class Observer:
 
 
 class Proxy:
-    """One node's proxy, in the mode of its `programmer`.
+    """One node's proxy, in the mode of its `programmer`. `alarm` tells at once when somebody else is at its tables.
 
     `node` tells the node's name, interfaces and routes when asked (it may block for a moment); labels and pod ranges
     come from the API. `status` and `health` may be read at any time; `ready` is set after the first apply.
@@ -96,6 +99,7 @@ class Proxy:
         clock: Callable[[], float] = time.monotonic,
         pace: Pace = Pace(),
         observers: Sequence[Observer] = (),
+        alarm: Alarm | None = None,
     ) -> None:
         self.status = Status()
         self.health = ProxyHealth()
@@ -105,6 +109,9 @@ class Proxy:
         self._clock = clock
         self._pace = pace
         self._observers = observers
+        self._alarm = alarm
+        self._stirred = asyncio.Event()
+        self._whom = "somebody"
         self._tracker = Tracker(options)
         self._guarding = options.guarded_cidrs == ()
         self._rules = programmer
@@ -113,6 +120,7 @@ class Proxy:
         self._unlisted = {kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.NODE}
         self._seen = Node("")
         self._working: asyncio.Future[Any] | None = None
+        self._forgotten = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the node's rules in step until `stop` is set; the rules stay. Servers and kernels that fail are
@@ -131,6 +139,8 @@ class Proxy:
             if self._working is not None:
                 # a transaction that has begun is let finish
                 await asyncio.gather(self._working, return_exceptions=True)
+            if self._alarm is not None:
+                self._alarm.rest()
             await self._health_checks.close()
 
     def _followers(self, name: str) -> Sequence[Coroutine[Any, Any, Any]]:
@@ -199,6 +209,12 @@ class Proxy:
         if self.health.waiting_since is None:
             self.health.waiting_since = self._clock()
         self._changed.set()
+        self._stirred.set()
+
+    def _disturbed(self, who: str) -> None:
+        """Somebody was at our tables: look after the rules now."""
+        self._whom = who
+        self._stirred.set()
 
     async def _keep_applied(self) -> None:
         """Apply when something changed; look after the rules when nothing does."""
@@ -231,18 +247,20 @@ class Proxy:
                 await asyncio.sleep(rest)
 
     async def _change_or(self, seconds: float) -> None:
-        """Until something changed, or so long."""
+        """Until something changed, or somebody was at the rules, or so long."""
         try:
             async with asyncio.timeout(seconds):
-                await self._changed.wait()
+                await self._stirred.wait()
         except TimeoutError:
             pass
+        self._stirred.clear()
 
     async def _apply(self) -> None:
         self._changed.clear()
         update = self._tracker.update(self._seen)
         waiting, self.health.waiting_since = self.health.waiting_since, None
         begun = self._clock()
+        self._listen(not self.ready.is_set() or self._forgotten or len(update.changed or ()) > LARGE)
         try:
             report = await self._work(self._rules.sync, update)
         except KernelError as error:
@@ -251,6 +269,7 @@ class Proxy:
                 observer.refused(update, error)
             raise
         self._applied(report)
+        self._listen(False)
         for observer in self._observers:
             await observer.applied(update, report, self._clock() - begun)
         await self._health_checks.update(self._tracker.health_checks, self._node_port_addresses(update.settings))
@@ -261,6 +280,7 @@ class Proxy:
         self.status.applied += 1
         self.status.last = report
         self.status.error = ""
+        self._forgotten = False
         self.health.updated = self._clock()
         if not self.ready.is_set():
             for family, reason in self._rules.unavailable.items():
@@ -272,10 +292,12 @@ class Proxy:
         again and made whole at the next apply."""
         if not self.ready.is_set() or await self._moved():
             return False
+        who, self._whom = self._whom, "somebody"
         if await self._work(self._rules.unchanged if verify else self._rules.intact):
             return True
-        _log.warning("somebody changed the proxy's rules; programming them again")
+        _log.warning("%s changed the proxy's rules; programming them again", who)
         self._rules.forget()
+        self._forgotten = True
         self.status.repaired += 1
         return False
 
@@ -288,7 +310,20 @@ class Proxy:
     async def _work(self, call: Callable[..., Any], *arguments: object) -> Any:
         """Run a blocking call in a thread. When this task is cancelled the call goes on, and `run` waits for it."""
         self._working = asyncio.ensure_future(asyncio.to_thread(call, *arguments))
-        return await asyncio.shield(self._working)
+        try:
+            return await asyncio.shield(self._working)
+        finally:
+            if self._alarm is not None and self._alarm.own_programs:
+                self._alarm.forget()
+
+    def _listen(self, large: bool) -> None:
+        """Hear of others at our tables, but not during a large transaction."""
+        if self._alarm is None:
+            return
+        if large:
+            self._alarm.rest()
+        elif self.ready.is_set():
+            self._alarm.listen(self._disturbed)
 
     @staticmethod
     def _node_port_addresses(settings: Settings) -> Sequence[str] | None:
