@@ -35,6 +35,7 @@ from fairway.pods.records import peer_pid
 
 DNS_SERVICE = ("kube-system", "kube-dns")
 """Where clusters keep their DNS, whatever serves it."""
+UNKNOWN = "unknown"
 DEFAULT_NDOTS = 1
 ASK_SECONDS = 5.0
 
@@ -159,17 +160,21 @@ async def _objects(client: Client, domain: str) -> tuple[Zone, Facts]:
 def _asker(cluster: Cluster, question: Question, pod: pods_view.Pod | None, facts: Facts) -> _Asker:
     if pod is None:
         pod = pods_view.Pod(pods_view.Metadata(namespace=question.namespace))
-        return _Asker(f"any pod of namespace {question.namespace}", _computed(pod, question, facts))
+        return _computed(f"any pod of namespace {question.namespace}", pod, question, facts)
     if cluster.lab is not None:
         return _in_lab(cluster.lab, pod)
     note = "the pod's resolv.conf is worked out from its spec; search domains of its node are not in it"
-    return _Asker(f"pod {pod}", _computed(pod, question, facts), remarks=(note,))
+    return _computed(f"pod {pod}", pod, question, facts, note)
 
 
-def _computed(pod: pods_view.Pod, question: Question, facts: Facts) -> Settings:
+def _computed(who: str, pod: pods_view.Pod, question: Question, facts: Facts, *remarks: str) -> _Asker:
+    """A pod by its spec alone, with the address of the Service that clusters give their DNS."""
     dns_service = facts.services.get(DNS_SERVICE)
     servers = dns_service.addresses if dns_service else ()
-    return settings_of(resolv.resolver(pod, resolv.Resolver(), servers or ("?",), question.domain))
+    if not servers:
+        remarks = (*remarks, f"there is no Service {'/'.join(DNS_SERVICE)}: which server pods ask is not known")
+    settings = settings_of(resolv.resolver(pod, resolv.Resolver(), servers or (UNKNOWN,), question.domain))
+    return _Asker(who, settings, remarks=remarks)
 
 
 def _in_lab(lab: StateDir, pod: pods_view.Pod) -> _Asker:

@@ -44,9 +44,12 @@ def _shadowed(walk: Walk, domain: Name, exists: Callable[[Name], bool]) -> Itera
     """Names further down the list that exist too and are never reached."""
     if walk.found is None:
         return
-    for later in walk.unasked:
-        if exists(names.parse(later.name)):
-            yield f"{walk.found.candidate.name} shadows {later.name}, which exists too and is never asked for"
+    found = walk.answered(walk.found)
+    later = [each.name for each in walk.unasked]
+    passed = later.index(found) + 1 if found in later else 0
+    for name in later[passed:]:
+        if exists(names.parse(name)):
+            yield f"{found} shadows {name}, which exists too and is never asked for"
 
 
 def _captured(walk: Walk, domain: Name) -> Iterator[str]:
@@ -54,7 +57,7 @@ def _captured(walk: Walk, domain: Name) -> Iterator[str]:
     found = walk.found
     if found is None or found.candidate.as_written:
         return
-    where = place(names.parse(found.candidate.name), domain)
+    where = place(names.parse(walk.answered(found)), domain)
     last = walk.written.lower().rpartition(".")[2]
     if where is not None and walk.dots and where[0] == last and (_collides(last, domain) or _is_country(last)):
         yield (

@@ -47,7 +47,7 @@ def explain(
 ) -> Explanation:
     """What there is to say about a walk. With `live` its replies come from a server, and are held against the
     objects."""
-    origins = tuple(_origin(step, zone, facts) for step in walk.steps)
+    origins = tuple(_origin(walk, step, zone, facts) for step in walk.steps)
     told = [*advice.warnings(walk, zone.domain, facts, lambda name: _exists(zone, name))]
     if live:
         told += _differences(walk, zone)
@@ -62,8 +62,14 @@ def _exposure(candidate: Candidate) -> str:
     )
 
 
-def _origin(step: Step, zone: Zone, facts: Facts) -> str:
-    name = names.parse(step.candidate.name)
+def _origin(walk: Walk, step: Step, zone: Zone, facts: Facts) -> str:
+    answered = walk.answered(step)
+    said = _origin_of(answered, zone, facts)
+    return said if answered == step.candidate.name else f"{said}, to which the server went on by itself"
+
+
+def _origin_of(text: str, zone: Zone, facts: Facts) -> str:
+    name = names.parse(text)
     return origin(name, zone.domain, facts) or ("a reverse zone of the cluster" if zone.covers(name) else UPSTREAM)
 
 
@@ -76,7 +82,10 @@ def _differences(walk: Walk, zone: Zone) -> Iterator[str]:
     told = from_objects(zone)
     for step in walk.steps:
         for type, reply in step.replies:
-            should = told(step.candidate, type)
+            answered = walk.answered(step)
+            should = told(Candidate(answered), type)
+            if answered != step.candidate.name:
+                reply = Reply(reply.rcode, reply.records[1:])
             same = (_rdata(reply), reply.rcode) == (_rdata(should), should.rcode)
             if should.rcode != NOT_ASKED and not same:
                 yield (

@@ -83,6 +83,16 @@ class Walk:
         """The step that ended the walk with an answer, if any."""
         return self.steps[-1] if self.steps and self.steps[-1].found else None
 
+    def answered(self, step: Step) -> str:
+        """The name that a step's replies are about: the candidate's, or one further down the list when the server has
+        gone on by itself and answers with an alias of it."""
+        further = {each.name.lower(): each.name for each in self.unasked}
+        for _, reply in step.replies:
+            words = reply.records[0].lower().split() if reply.records else []
+            if words[:1] == [step.candidate.name.lower()] and words[3:4] == ["cname"] and words[4] in further:
+                return further[words[4]]
+        return step.candidate.name
+
     @property
     def queries(self) -> int:
         """Messages sent, not counting repeated ones."""

@@ -191,3 +191,32 @@ def test_a_server_that_says_something_else_than_the_objects_is_told_on() -> None
     )
     right = walk("web", POD, lambda *_: Reply("NOERROR", ("WEB.default.svc.cluster.local. 1 IN A 10.96.1.2",)), ("A",))
     assert explain(right, "x", zone, facts_of(*SHOP), live=True).warnings == ()
+
+
+def test_a_server_that_walks_by_itself_is_understood() -> None:
+    zone = put(Zone(), *SHOP)
+    first = "web.shop.default.svc.cluster.local."
+    alias = f"{first} 5 IN CNAME web.shop.svc.cluster.local."
+
+    def ask(candidate: Candidate, type: str) -> Reply:
+        address = ("web.shop.svc.cluster.local. 5 IN A 10.96.1.3",) if type == "A" else ()
+        return Reply("NOERROR", (alias, *address))
+
+    told = explain(walk("web.shop", POD, ask), "x", zone, facts_of(*SHOP), live=True)
+    assert told.origins == ("Service shop/web: ClusterIP 10.96.1.3, to which the server went on by itself",)
+    assert (told.warnings, len(told.walk.steps)) == ((), 1)
+
+    def wrong(candidate: Candidate, type: str) -> Reply:
+        return (
+            Reply("NOERROR", (alias, "web.shop.svc.cluster.local. 5 IN A 10.96.6.6"))
+            if type == "A"
+            else ask(candidate, type)
+        )
+
+    (warning,) = explain(walk("web.shop", POD, wrong), "x", zone, facts_of(*SHOP), live=True).warnings
+    assert warning == f"{first} A: the server says A 10.96.6.6, the cluster's objects say A 10.96.1.3"
+
+
+def test_an_alias_that_is_an_external_name_is_no_shortcut() -> None:
+    told = explained("docs", external("docs", "docs.example.com"))
+    assert told.origins == ("Service default/docs: an alias of docs.example.com",)
