@@ -7,7 +7,7 @@ by 16 clients, and what of a processor each costs the server; a list of 10,000 S
 memory; memory per Service; one change told to 1,000 watchers; a write to its watch event.
 
 Creates have two floors, both without a server and in groups of 16: rows of a fixed size, and the very rows that the
-server wrote (a Service comes with its address' object and claim), put to SQLite once more.
+server wrote (a Service comes with its address' object), put to SQLite once more.
 
 Then the same creates with the objects in etcd, against a bare gRPC client's puts and its checked transactions.
 """

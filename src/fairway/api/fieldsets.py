@@ -175,7 +175,12 @@ def _every(grain: Grain, value: Any, there: bool) -> Fields:
         # As below without a table of the parts: each create passes here with all it says.
         known = grains(grain.type)
         for name, part in value.items():
-            if (inner := known.get(name)) is not None:
+            inner = known.get(name)
+            if inner is None:
+                continue
+            if inner.kind == "leaf":
+                fields[inner.step] = {}
+            else:
                 _add(fields, inner.step, inner, part, there)
         return fields
     for step, (inner, part) in parts(grain, value).items():

@@ -1,7 +1,7 @@
 """What the cluster's numbers look like in the store while a Service holds them. Pure.
 
-An address is held twice over: by its IPAddress, which users see (KEP-1880) and may delete, and by a claim beside the
-objects, which nobody else touches. A node port has a claim alone.
+An address is held by its IPAddress, which users see (KEP-1880) and may delete; then a claim beside the objects, which
+nobody else touches, takes its place in the same transaction. A node port has a claim from the beginning.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from fairway.api.allocate import canonical, family_of
 from fairway.api.keys import key_of
 from fairway.api.metadata import timestamp
 from fairway.objects import codec
@@ -46,24 +45,24 @@ def read_claim(value: bytes) -> Holder:
 
 
 def address_key(address: str) -> str:
-    """The key of an address' IPAddress, whose name is the canonical form."""
-    return key_of(IP_ADDRESS, "", canonical(address))
+    """The key of the IPAddress of an address (in canonical form)."""
+    return key_of(IP_ADDRESS, "", address)
 
 
 def labels_of(address: str) -> dict[str, str]:
     """The labels of an IPAddress that the allocator made."""
-    return {FAMILY: family_of(address), MANAGED_BY: ALLOCATOR}
+    return {FAMILY: "IPv6" if ":" in address else "IPv4", MANAGED_BY: ALLOCATOR}
 
 
 def ip_address(holder: Holder, address: str, uid: str, now: datetime) -> bytes:
-    """The IPAddress that says whose the address is."""
+    """The IPAddress that says whose the address (in canonical form) is."""
     parent = {"group": "", "resource": "services", "namespace": holder.namespace, "name": holder.name}
     return codec.encode(
         {
             "kind": IP_ADDRESS.name,
             "apiVersion": IP_ADDRESS.api_version,
             "metadata": {
-                "name": canonical(address),
+                "name": address,
                 "uid": uid,
                 "creationTimestamp": timestamp(now),
                 "labels": labels_of(address),

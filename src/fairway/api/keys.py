@@ -30,7 +30,7 @@ def node_port_key(port: int) -> str:
 
 
 def address_claim_key(address: str) -> str:
-    """The key that exists while a Service holds the address (in canonical form)."""
+    """The key that exists while a Service holds the address (in canonical form) and its IPAddress was taken away."""
     return f"{ADDRESSES}{address}"
 
 

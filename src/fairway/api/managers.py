@@ -125,7 +125,7 @@ def _readable(given: Any) -> bool:
 
 def after_update(type_: Type, old: Object, new: Object, entries: list[Entry], author: Author, now: str) -> list[Entry]:
     """The owners once `new` has replaced `old` ({} for a create): whoever changes a field owns it alone."""
-    change = compare(whole(type_), _bare(old), _bare(new))
+    change = compare(whole(type_), _bare(old) if old else {}, _bare(new))
     if not change:
         return entries
     if not entries:

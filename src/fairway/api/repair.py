@@ -172,7 +172,6 @@ def lacking(service: Service, scene: Scene, limits: Limits, make: Make) -> Itera
     """What a Service says it holds and does not."""
     for address in service.addresses:
         yield from _address(service, address, scene, limits, make)
-        yield from _claim(service, address, address_claim_key(address), scene.address_claims.get(address), scene)
     for port in sorted(service.ports):
         yield from _port(service, port, scene, limits)
 
@@ -201,10 +200,12 @@ def _address(service: Service, address: str, scene: Scene, limits: Limits, make:
         yield Fix(_word(service, "ClusterIPAlreadyAllocated", f"Cluster IP {address} {MANY}; please recreate service"))
     elif why:
         word = _word(service, "ClusterIPNotAllocated", f"Cluster IP {address} {why}; repairing")
+        stand_in = address_claim_key(address)
         if found:
-            yield Fix(word, (service.check, found.check), (Delete(key),))
+            # Nobody is given the address meanwhile.
+            yield Fix(word, (service.check, found.check), (Delete(key), Put(stand_in, claim(service.holder))))
         put = Put(key, make(service.holder, address))
-        yield Fix(None if found else word, (service.check, Check(key, 0)), (put,))
+        yield Fix(None if found else word, (service.check, Check(key, 0)), (put, Delete(stand_in)))
 
 
 def _wrong(service: Service, address: str, found: Address, scene: Scene) -> str:

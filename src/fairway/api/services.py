@@ -1,8 +1,8 @@
 """The transaction a Service drags along: its addresses as IPAddress objects, its node ports as keys of their own.
 
 A number is taken by a check that its key does not exist, in the very transaction that writes the Service, and freed in
-the one that deletes or changes it: nothing can be given twice, and nothing can leak, whatever crashes in between. An
-address has a claim beside its IPAddress, so that it stays taken when somebody deletes that; `repairing` makes it anew.
+the one that deletes or changes it: nothing can be given twice, and nothing can leak, whatever crashes in between. When
+somebody deletes the IPAddress of a Service a claim keeps the address taken, until `repairing` has made it anew.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fairway.api import families, status
+from fairway.api import families, repair, status
 from fairway.api.allocate import (
     AddressRange,
     Full,
@@ -64,6 +64,10 @@ class Ranges:
         """That a ServiceCIDR of the address is as it was: none is given from a range that begins to go meanwhile."""
         return [check for found, check in self._living if address in found][:1]
 
+    def checks_of(self, cidr: str) -> list[Check]:
+        """The same for an address drawn from the range of that CIDR."""
+        return [check for found, check in self._living if found.cidr == cidr][:1]
+
 
 class ServiceAllocator:
     """Completes Services with what the cluster gives them."""
@@ -100,8 +104,20 @@ class ServiceAllocator:
                 raise status.invalid(SERVICE, new["metadata"]["name"], errors)
             self._addresses(new, former, plan, view)
             self._node_ports(new, former, plan, view)
-        subject = new or old or {}
-        self._release(subject, spec, former, plan, view)
+        if old:
+            self._release(new or old, spec, former, plan, view)
+        return plan
+
+    async def forsaken(self, entry: Entry) -> Plan:
+        """What keeps an address taken while its IPAddress is deleted under the Service that has it."""
+        plan, view, address = Plan(), await self._store.view(), repair.address_of(entry)
+        holder = view.get(key_of(SERVICE, *address.parent)) if address.parent else None
+        if holder is None:
+            return plan
+        service = repair.service_of(holder)
+        if service.has(address.metadata.name) and not view.get(address_claim_key(address.metadata.name)):
+            plan.checks.append(service.check)
+            plan.take(address_claim_key(address.metadata.name), claim(service.holder))
         return plan
 
     def _addresses(self, service: Object, former: Object, plan: Plan, view: View) -> None:
@@ -120,15 +136,19 @@ class ServiceAllocator:
                 address = asked[index]
                 if address not in kept:
                     self._claim(service, address, ranges.known, asked, view)
+                    self._take(service, canonical(address), ranges.checks(address), plan)
             else:
-                address = self._draw(family, ranges.known, view)
+                address, cidr = self._draw(family, ranges.known, view)
+                self._take(service, address, ranges.checks_of(cidr), plan)
             chosen.append(address)
-            if address not in kept:
-                plan.checks += ranges.checks(address)
-                holder = holder_of(service["metadata"])
-                plan.take(address_key(address), ip_address(holder, address, self._uid(), self._now()))
-                plan.take(address_claim_key(canonical(address)), claim(holder))
         spec["clusterIP"], spec["clusterIPs"] = chosen[0], chosen
+
+    def _take(self, service: Object, address: str, checks: list[Check], plan: Plan) -> None:
+        """Give the Service an address (in canonical form)."""
+        plan.checks += checks
+        holder = holder_of(service["metadata"])
+        plan.take(address_key(address), ip_address(holder, address, self._uid(), self._now()))
+        plan.checks.append(Check(address_claim_key(address), 0))
 
     def _claim(self, service: Object, address: str, ranges: list[AddressRange], asked: list[str], view: View) -> None:
         """An address somebody asked for. Raises Invalid when it cannot be had."""
@@ -142,15 +162,15 @@ class ServiceAllocator:
         error = invalid_field("spec.clusterIPs", asked, f"failed to allocate IP {address}: {why}")
         raise status.invalid(SERVICE, service["metadata"]["name"], [error])
 
-    def _draw(self, family: str, ranges: list[AddressRange], view: View) -> str:
-        """Any address. Raises 500 when all are taken, as users know it."""
+    def _draw(self, family: str, ranges: list[AddressRange], view: View) -> tuple[str, str]:
+        """Any address (in canonical form), and the CIDR it is of. Raises 500 when all are taken, as users know it."""
         for found in (candidate for candidate in ranges if candidate.family == family):
             for number in probes(found.span, self._random):
                 if not _is_held(address := found.show(number), view):
-                    return address
+                    return address, found.cidr
             taken = _taken_addresses(found, view)
             try:
-                return found.show(first_free(found.span, taken, self._random))
+                return found.show(first_free(found.span, taken, self._random)), found.cidr
             except Full:
                 continue
         raise status.internal("failed to allocate a serviceIP: range is full")
@@ -240,7 +260,7 @@ class ServiceAllocator:
         """Free what the Service no longer has, if it is (still) the one that holds it."""
         holder = holder_of(service["metadata"])
         for address in set(families.addresses(former)) - set(families.addresses(spec)):
-            key = address_key(address)
+            key = address_key(canonical(address))
             entry = view.get(key)
             if entry and _is_parent(msgspec.json.decode(entry.value), service["metadata"]):
                 plan.checks.append(Check(key, entry.modified))

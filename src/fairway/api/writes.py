@@ -17,7 +17,7 @@ from fairway.api.requests import Request, Target
 from fairway.api.services import NOTHING, Plan, ServiceAllocator
 from fairway.api.users import User
 from fairway.objects import admit, codec, schema
-from fairway.objects.kinds import NAMESPACE, POD, SERVICE, Kind
+from fairway.objects.kinds import IP_ADDRESS, NAMESPACE, POD, SERVICE, Kind
 from fairway.store.base import Check, Conflict, Delete, Entry, Put, Store, View
 
 Object = dict[str, Any]
@@ -234,6 +234,8 @@ class Writer:
         plan = NOTHING
         if target.kind is SERVICE:
             plan = await self._services.plan(None, render.load(entry.value, entry.modified))
+        elif target.kind is IP_ADDRESS:
+            plan = await self._services.forsaken(entry)
         checks = [Check(entry.key, entry.modified), *plan.checks]
         return await self._store.commit(checks, [Delete(entry.key), *plan.changes])
 
@@ -246,6 +248,8 @@ class Writer:
             return Written(value, entry.modified, gone)
         if gone and obj["kind"] == SERVICE.name:
             plan = await self._services.plan(None, old)
+        elif gone and obj["kind"] == IP_ADDRESS.name:
+            plan = await self._services.forsaken(entry)
         change = Delete(entry.key) if gone else Put(entry.key, value)
         checks = [Check(entry.key, entry.modified), *plan.checks]
         revision = await self._store.commit(checks, [change, *plan.changes])

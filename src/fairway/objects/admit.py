@@ -16,7 +16,7 @@ from fairway.objects.kinds import Kind
 from fairway.objects.strategy import TOLERATION_SECONDS, prepare_create, prepare_update
 from fairway.objects.validate import cluster, endpoints, ingress, pod, policy, rbac, service, workload
 from fairway.objects.validate.fields import check_fields
-from fairway.objects.validate.meta import validate_metadata, validate_metadata_update
+from fairway.objects.validate.meta import plain, validate_metadata, validate_metadata_update
 from fairway.objects.warn import warnings
 
 __all__ = [
@@ -85,7 +85,10 @@ _OWN_RULES: Mapping[str, Callable[[Object, Object], Iterator[FieldError]] | None
 
 def validate_create(kind: Kind, obj: Object) -> list[FieldError]:
     """Everything wrong with a new object, in the order of its fields; empty when it may be stored."""
-    return [*validate_metadata(kind, obj.get("metadata") or {}), *_content(kind, obj)]
+    metadata = obj.get("metadata") or {}
+    errors = [] if plain(kind, metadata) else list(validate_metadata(kind, metadata))
+    errors += _content(kind, obj)
+    return errors
 
 
 def validate_update(kind: Kind, new: Object, old: Object, subresource: str = "") -> list[FieldError]:

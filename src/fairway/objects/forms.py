@@ -40,7 +40,7 @@ PATTERNS: Mapping[str, str] = {
     "config_key": r"(?!\.\Z|\.\.)[-._a-zA-Z0-9]{1,253}",
     "header": r"[-A-Za-z0-9]+",
 }
-_LABELS = dict[
+LABELS = dict[
     Annotated[str, Meta(pattern=rf"\A{names.PATTERNS.qualified}\Z")],
     Annotated[str, Meta(pattern=rf"\A{names.PATTERNS.label_value}\Z")],
 ]
@@ -49,16 +49,17 @@ _LABELS = dict[
 def typed(kind: Kind, obj: Mapping[str, Any]) -> bool:
     """Whether every field is one of the kind's, of its type, and none is null: then `codec.check` finds nothing and
     `codec.prune` removes nothing. False says nothing."""
-    return _fits(obj, _form(kind.name, False))
+    return fits(obj, _form(kind.name, False))
 
 
 def sound(kind: Kind, obj: Mapping[str, Any]) -> bool:
     """Whether the marks of the tables (required, enum, range, rule) hold as well, status aside: then `check_fields`
     finds nothing. False says nothing."""
-    return _fits(obj, _whole(kind.name))
+    return fits(obj, _whole(kind.name))
 
 
-def _fits(obj: Mapping[str, Any], form: type[msgspec.Struct]) -> bool:
+def fits(obj: Mapping[str, Any], form: type[msgspec.Struct]) -> bool:
+    """Whether an object is of a form."""
     try:
         msgspec.convert(obj, form)
     except (msgspec.ValidationError, RecursionError):
@@ -116,7 +117,7 @@ def _marked(owner: str, field: Field) -> Any:
     if field.type.name == "ObjectMeta":
         return _plain(field.type)
     if field.rule == "labels":
-        return _LABELS
+        return LABELS
     if field.type.element is None:
         return _form(field.type.name, True) if field.type.kind == "object" else _scalar(field, _empty(owner, field))
     inner = _nested(field, field.type)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from functools import cache
+from typing import Annotated, Any, Union
 
-from fairway.objects import names
+import msgspec
+
+from fairway.objects import forms, names
 from fairway.objects.errors import FieldError, forbidden, invalid, required
 from fairway.objects.kinds import Kind
 from fairway.objects.validate.fields import address, labels
@@ -25,7 +28,36 @@ _NAME_RULES: Mapping[str, Callable[[str], list[str]]] = {
     "ClusterRole": names.path_segment,
     "ClusterRoleBinding": names.path_segment,
 }
+_NAME_PATTERNS: Mapping[Callable[[str], list[str]], str] = {
+    names.label: names.PATTERNS.label,
+    names.subdomain: names.PATTERNS.subdomain,
+}
 _FIXED = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+
+
+def plain(kind: Kind, metadata: Mapping[str, Any]) -> bool:
+    """Whether metadata is a name, a namespace, labels and what the server adds, and nothing is wrong with it. False
+    says nothing."""
+    form = _plain(_NAME_RULES.get(kind.name, names.subdomain), kind.namespaced)
+    return form is not None and forms.fits(metadata, form)
+
+
+@cache
+def _plain(rule: Callable[[str], list[str]], namespaced: bool) -> type[msgspec.Struct] | None:
+    pattern = _NAME_PATTERNS.get(rule)
+    if pattern is None:
+        return None
+    fields: list[Any] = [
+        ("name", Annotated[str, msgspec.Meta(pattern=rf"\A(?:{pattern})\Z")]),
+        ("uid", str),
+        ("creationTimestamp", str),
+        ("labels", Union[forms.LABELS, msgspec.UnsetType], msgspec.UNSET),  # noqa: UP007
+        ("generation", Union[int, msgspec.UnsetType], msgspec.UNSET),  # noqa: UP007
+    ]
+    if namespaced:
+        label = Annotated[str, msgspec.Meta(pattern=rf"\A(?:{names.PATTERNS.label})\Z")]
+        fields.append(("namespace", label))
+    return msgspec.defstruct("PlainMetadata", fields, forbid_unknown_fields=True, kw_only=True, gc=False)
 
 
 def validate_metadata(kind: Kind, metadata: Mapping[str, Any], path: str = "metadata") -> Iterator[FieldError]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from fairway.objects import names
 from fairway.objects.defaults import externally_reachable
@@ -22,9 +24,46 @@ _FOR_LOAD_BALANCERS = "may only be used when `type` is 'LoadBalancer'"
 _SOURCE_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
 
 
+class _Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    port: int
+    targetPort: int | str
+    protocol: str
+    name: Annotated[str, msgspec.Meta(pattern=rf"\A(?:{names.PATTERNS.label})\Z")] = ""
+    appProtocol: str = ""
+
+
+class _Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    ports: Annotated[list[_Port], msgspec.Meta(min_length=1)]
+    type: Literal["ClusterIP"]
+    sessionAffinity: Literal["None"]
+    internalTrafficPolicy: str = ""
+    selector: Any = None
+    trafficDistribution: str = ""
+
+
+def _plain(service: Object, spec: Object) -> bool:
+    """Whether a Service is of the most usual form, in which only its ports could contradict each other and do not.
+    False says nothing."""
+    if _SOURCE_RANGES in ((service.get("metadata") or {}).get("annotations") or ()):
+        return False
+    try:
+        ports = msgspec.convert(spec, _Spec).ports
+    except msgspec.ValidationError:
+        return False
+    count = len(ports)
+    if count == 1:
+        return True
+    named = {port.name for port in ports}
+    return "" not in named and count == len(named) == len({(port.port, port.protocol) for port in ports})
+
+
 def validate_service(service: Object) -> Iterator[FieldError]:
     """The rules that relate fields to each other; the schema's own were checked before."""
     spec = service.get("spec") or {}
+    return iter(()) if _plain(service, spec) else _related(service, spec)
+
+
+def _related(service: Object, spec: Object) -> Iterator[FieldError]:
     yield from _ports(spec)
     yield from _type(spec)
     yield from _addresses(spec)
