@@ -290,6 +290,8 @@ def test_others_transactions_are_noticed_and_ours_are_not(machine: Machine) -> N
         machine.theirs.apply([AddTable(OTHER), FlushChain(NAME, "services")])
         (notice,) = notices.wait(5)
         assert notice.tables == {NAME, OTHER}
+        assert notice.names == {(NAME, "services")}
+        assert notice.sender == machine.theirs.identity()
         assert notice.generation == machine.ours.generation()
         assert notice.process and notice.program
         assert not notice.lost

@@ -50,6 +50,9 @@ class Netfilter(Protocol):
     def ensure_account(self, name: str) -> bool:
         """Make the nfacct object `name` exist; False where the kernel has no accounting objects."""
 
+    def made(self, notice: Notice) -> bool:
+        """Whether this handle made the transaction that a notice tells of."""
+
 
 class Nftables(Protocol):
     """nf_tables of one network namespace. Only tables that are named are ever touched."""
@@ -77,14 +80,17 @@ class Nftables(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A transaction of nf_tables that somebody else made, iptables in its nf_tables form included. `process` is the
-    number of the thread that made it, `program` its name. `lost`: more was said than could be kept, and what is known
-    is only that something may have changed."""
+    """A transaction of nf_tables that somebody else made, iptables in its nf_tables form included. `names` are the
+    chains and sets in which something changed. `process` is the number of the thread that made it, `program` its name;
+    `sender` its socket's identity, which for a program of one socket is its process number as its own namespace
+    counts. `lost`: more was said than could be kept, and what is known is only that something may have changed."""
 
     generation: int = 0
     tables: frozenset[nft.TableName] = frozenset()
+    names: frozenset[tuple[nft.TableName, str]] = frozenset()
     process: int = 0
     program: str = ""
+    sender: int = 0
     lost: bool = False
 
 

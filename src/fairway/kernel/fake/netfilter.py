@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from fairway.kernel.base import KernelError, Refused
+from fairway.kernel.base import KernelError, Notice, Refused
 from fairway.packet import Family
 from fairway.ruleset.iptables import BUILTIN, Chain, Ruleset, Table, dump, split
 
@@ -64,6 +64,10 @@ class FakeNetfilter:
         if self._accounting:
             self.accounts.add(name)
         return self._accounting
+
+    def made(self, notice: Notice) -> bool:
+        """Never: in memory, iptables makes no transactions of nf_tables that a notice could tell of."""
+        return False
 
     def _transaction(self, family: Family, text: str, lines: Sequence[str], start: int) -> int:
         """Perform the table that begins at `start`; the number of the line behind its COMMIT."""

@@ -101,7 +101,8 @@ class FakeNftables:
         self._kernel.generation += 1
         self.applied.append(tuple(changes))
         tables = frozenset(change.table for change in changes)
-        notice = Notice(self._kernel.generation, tables, _PROCESS, self._program)
+        names = frozenset((change.table, name) for change in changes for name in _named(change))
+        notice = Notice(self._kernel.generation, tables, names, _PROCESS, self._program, self._identity)
         for listener in self._kernel.listeners:
             listener.tell(notice, self._identity)
 
@@ -308,6 +309,15 @@ class _Draft:
             if key not in there.elements or there.elements[key].end != element.end:
                 raise _Refusal(errno.ENOENT, what)
             self._take(there.elements, key)
+
+
+def _named(change: Change) -> Iterator[str]:
+    """The chain or set that a change is about."""
+    match change:
+        case AddSet(_, Set(name)) | AddChain(_, Chain(name)) | AddElements(_, Set(name)) | DeleteElements(_, Set(name)):
+            yield name
+        case DeleteSet(_, name) | DeleteChain(_, name) | FlushChain(_, name) | AddRule(_, name):
+            yield name
 
 
 def _form(kept: Set) -> tuple[object, ...]:

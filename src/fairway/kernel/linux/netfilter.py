@@ -12,10 +12,11 @@ import errno
 import re
 import struct
 import subprocess
+from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from fairway.kernel.base import KernelError, Refused
+from fairway.kernel.base import KernelError, Notice, Refused
 from fairway.kernel.linux import netlink, netns
 from fairway.packet import Family
 
@@ -25,6 +26,7 @@ _HINTS = ("KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY")
 """Chains a kubelet makes in `mangle` so that others can tell which backend it uses (KEP-3178)."""
 
 _LOCK_SECONDS = 5
+_REMEMBERED = 256  # programs whose transactions are known to be ours; numbers of processes come again after thousands
 _TIMEOUT_SECONDS = 600.0
 
 _LINE = re.compile(r"line:? (\d+)")
@@ -57,6 +59,7 @@ class LinuxNetfilter:
     def __init__(self, namespace: str | None = None, backend: Backend | None = None) -> None:
         self._namespace = namespace
         self._backend = backend
+        self._programs: deque[int] = deque(maxlen=_REMEMBERED)
 
     @property
     def backend(self) -> Backend:
@@ -95,9 +98,14 @@ class LinuxNetfilter:
             refused = socket.send([request])[0]
         return refused is None or refused.number in (errno.EBUSY, errno.EEXIST)
 
+    def made(self, notice: Notice) -> bool:
+        """See `kernel.base.Netfilter.made`. The programs have one socket each, whose identity the kernel takes from
+        the process number as it is in our own namespace."""
+        return notice.sender in self._programs
+
     def _run(self, program: str, arguments: list[str], text: str | None = None) -> subprocess.CompletedProcess[str]:
         with self._entered():
-            return _run(program, arguments, text)
+            return _run(program, arguments, text, self._programs)
 
     def _entered(self) -> AbstractContextManager[object]:
         return netns.entered(self._namespace) if self._namespace is not None else nullcontext()
@@ -151,11 +159,26 @@ def _legacy_in_use(family: Family) -> bool:
         return False
 
 
-def _run(program: str, arguments: list[str], text: str | None = None) -> subprocess.CompletedProcess[str]:
+def _run(
+    program: str, arguments: list[str], text: str | None = None, numbers: deque[int] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end; its process number is added to `numbers` before it can have done anything."""
     try:
-        return subprocess.run(
-            [program, *arguments], input=text, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
-        )
+        with subprocess.Popen(
+            [program, *arguments],
+            stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as running:
+            if numbers is not None:
+                numbers.append(running.pid)
+            try:
+                stdout, stderr = running.communicate(text, timeout=_TIMEOUT_SECONDS)
+            except BaseException:
+                running.kill()
+                raise
+            return subprocess.CompletedProcess(running.args, running.returncode, stdout, stderr)
     except FileNotFoundError:
         raise KernelError(f"{program} is not installed: the package iptables has it") from None
     except subprocess.TimeoutExpired:

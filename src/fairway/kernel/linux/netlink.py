@@ -85,10 +85,11 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """One message from the kernel."""
+    """One message from the kernel. `sender`: the socket that asked for what a notice tells of."""
 
     kind: int
     body: bytes
+    sender: int = 0
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -179,15 +180,16 @@ class _Message(NamedTuple):
     flags: int
     sequence: int
     body: bytes
+    sender: int
 
 
 def _decode(data: bytes) -> Iterator[_Message]:
     offset = 0
     while offset + _HEADER.size <= len(data):
-        size, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        size, kind, flags, sequence, sender = _HEADER.unpack_from(data, offset)
         if size < _HEADER.size or offset + size > len(data):
             return
-        yield _Message(kind, flags, sequence, data[offset + _HEADER.size : offset + size])
+        yield _Message(kind, flags, sequence, data[offset + _HEADER.size : offset + size], sender)
         offset += size + 3 & ~3
 
 
@@ -314,7 +316,7 @@ class Netlink:
             if e.errno == errno.ENOBUFS:
                 return None
             raise KernelError(f"cannot hear the kernel's notices: {e.strerror}") from e
-        return [Reply(message.kind, message.body) for message in _decode(data)]
+        return [Reply(message.kind, message.body, message.sender) for message in _decode(data)]
 
     def ignore(self, sender: int) -> None:
         """Have the kernel leave out notices of what the socket of identity `sender` asked for (a classic BPF filter on

@@ -13,6 +13,13 @@ from fairway.ruleset.nft import TableName
 
 _HEADER_SIZE = 4
 _TABLE = 1  # the same attribute in all messages but that of the generation
+_NAMES = {
+    **dict.fromkeys((kind(n.NEW_CHAIN), kind(n.DELETE_CHAIN)), 3),
+    **dict.fromkeys((kind(n.NEW_RULE), kind(n.DELETE_RULE)), 2),
+    **dict.fromkeys((kind(n.NEW_SET), kind(n.DELETE_SET)), 2),
+    **dict.fromkeys((kind(n.NEW_ELEMENTS), kind(n.DELETE_ELEMENTS)), 2),
+}
+"""The attribute that names the chain or set, by message."""
 _ID, _PROCESS, _PROGRAM = 1, 2, 3
 
 
@@ -30,6 +37,7 @@ class NftNotices:
         if own:
             self._kernel.ignore(own)
         self._tables: set[TableName] = set()
+        self._names: set[tuple[TableName, str]] = set()
 
     def fileno(self) -> int:
         """See `kernel.base.Notices.fileno`."""
@@ -46,18 +54,22 @@ class NftNotices:
             heard = self._kernel.hear()
             if heard is None:
                 self._tables.clear()
+                self._names.clear()
                 found.append(Notice(lost=True))
             else:
                 found += (notice for reply in heard if (notice := self._read(reply)))
         return found
 
     def _read(self, reply: Reply) -> Notice | None:
-        """Gather the tables; the message of the new generation, which is the last, ends the transaction."""
+        """Gather the names; the message of the new generation, which is the last, ends the transaction."""
         known = attributes(reply.body, _HEADER_SIZE)
         if reply.kind != kind(n.NEW_GENERATION):
-            family = n.FAMILY_NAMES.get(reply.body[0], "")
-            self._tables.add(TableName(family, read_text(known.get(_TABLE, b""))))
+            table = TableName(n.FAMILY_NAMES.get(reply.body[0], ""), read_text(known.get(_TABLE, b"")))
+            self._tables.add(table)
+            if reply.kind in _NAMES:
+                self._names.add((table, read_text(known.get(_NAMES[reply.kind], b""))))
             return None
         tables, self._tables = frozenset(self._tables), set()
+        names, self._names = frozenset(self._names), set()
         generation, process = (int.from_bytes(known.get(number, b""), "big") for number in (_ID, _PROCESS))
-        return Notice(generation, tables, process, read_text(known.get(_PROGRAM, b"")))
+        return Notice(generation, tables, names, process, read_text(known.get(_PROGRAM, b"")), reply.sender)
