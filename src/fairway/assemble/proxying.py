@@ -27,7 +27,6 @@ from fairway.assemble.proxyevents import Complaints
 from fairway.assemble.proxyflags import Mode
 from fairway.client.base import Client
 from fairway.dataplane import exposition
-from fairway.dataplane.alarm import Alarm
 from fairway.dataplane.base import Programmer
 from fairway.dataplane.claimed_ports import LOOPBACK, MOST_SOCKETS, ClaimedPorts
 from fairway.dataplane.health import Answer
@@ -36,10 +35,8 @@ from fairway.dataplane.metrics import ProxyMetrics
 from fairway.dataplane.proxy import Observer, Pace, Proxy, sysctls
 from fairway.desired.addresses import within
 from fairway.desired.options import PRIMARY, ProxyOptions
-from fairway.kernel.base import KernelError
+from fairway.kernel.base import KernelError, Notices
 from fairway.node import Address, Node
-from fairway.packet import Family
-from fairway.ruleset.nft import TableName
 
 if TYPE_CHECKING:
     from fairway.dataplane.nft_counters import ServiceCounters
@@ -208,10 +205,10 @@ def prepare(plan: Plan) -> None:
             _log.warning("oom-score-adj: %s", error.strerror)
 
 
-def programmer(mode: Mode) -> tuple[Programmer, Alarm]:
-    """The rules of this process's network namespace, and who hears when others are at them. In either mode the rules
-    of the other, and kube-proxy's, are removed when ours stand."""
-    from fairway.dataplane.nft_layout import table_name
+def rules(mode: Mode) -> tuple[Programmer, Callable[[], Notices]]:
+    """The rules of this process's network namespace, and how to hear what others do to them. In either mode those of
+    the other, and kube-proxy's, are removed when ours stand."""
+    from fairway.dataplane.isolate import Isolating
     from fairway.dataplane.nft_sync import NftSync
     from fairway.dataplane.sync import RuleSync
     from fairway.kernel.linux.conntrack import LinuxConntrack
@@ -219,18 +216,16 @@ def programmer(mode: Mode) -> tuple[Programmer, Alarm]:
     from fairway.kernel.linux.nft_notices import NftNotices
     from fairway.kernel.linux.nftables import LinuxNftables
 
-    nftables, conntrack, netfilter = LinuxNftables(), LinuxConntrack(), LinuxNetfilter()
+    nftables, netfilter, conntrack = LinuxNftables(), LinuxNetfilter(), LinuxConntrack()
     if mode is Mode.NFTABLES:
-        ours = [table_name(family) for family in Family]
-        return NftSync(nftables, conntrack, netfilter), Alarm(lambda: NftNotices(own=nftables.identity()), ours)
-    shared = [TableName(family, name) for family in ("ip", "ip6") for name in ("filter", "mangle", "nat")]
-    return RuleSync(netfilter, conntrack, nftables), Alarm(NftNotices, shared, own_programs=True)
+        return Isolating(NftSync(nftables, conntrack, netfilter)), lambda: NftNotices(own=nftables.identity())
+    return Isolating(RuleSync(netfilter, conntrack, nftables)), NftNotices
 
 
 def clean() -> None:
     """Remove what a node proxy programmed, ours or kube-proxy's, in either mode; nothing else. Raises KernelError."""
     for mode in Mode:
-        programmer(mode)[0].clean()
+        rules(mode)[0].clean()
 
 
 def connection(kubeconfig: str, master: str = "") -> Client:
@@ -276,8 +271,8 @@ async def serve(client: Client, plan: Plan, stop: asyncio.Event) -> None:
     complaints = Complaints(client, plan.node)
     claimed = ClaimedPorts(complaints.clash, plan.localhost, _sockets())
     observers: Sequence[Observer] = (metrics, complaints, claimed, *((counters,) if counters else ()))
-    rules, alarm = programmer(plan.mode)
-    kept = Proxy(client, rules, observe, plan.options, pace=plan.pace, observers=observers, alarm=alarm)
+    programmer, listen = rules(plan.mode)
+    kept = Proxy(client, programmer, observe, plan.options, pace=plan.pace, observers=observers, listen=listen)
     servers = _servers(plan, kept, metrics, counters)
     async with _beside(*servers, loading(kept.ready), complaints.run(), claimed.run()):
         await kept.run(stop)

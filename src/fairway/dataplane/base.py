@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Protocol, TypeAlias
 
 from fairway.desired.model import Desired, PortKey, ServicePort, Settings
+from fairway.kernel.base import Notice, Refused
 from fairway.packet import Family
 
 Ports: TypeAlias = Mapping[PortKey, ServicePort]
@@ -32,11 +34,22 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one sync did: transactions applied, lines (or elements and rules) in them, connections deleted."""
+    """What one sync did: transactions applied, lines (or elements and rules) in them, connections deleted. `refused`
+    are the ports that the kernel does not take, and why: of them stands what stood before (`dataplane.isolate`)."""
 
     transactions: int = 0
     lines: int = 0
     flows_deleted: int = 0
+    refused: Mapping[PortKey, Refused] = field(default_factory=dict)
+
+
+class Concern(IntEnum):
+    """What somebody else's transaction calls for: nothing, a cheap look (`Programmer.intact`), or that everything is
+    compared (`Programmer.mend`)."""
+
+    NONE = 0
+    LOOK = 1
+    COMPARE = 2
 
 
 class Programmer(Protocol):
@@ -60,6 +73,13 @@ class Programmer(Protocol):
 
     def unchanged(self) -> bool:
         """Whether the kernel holds exactly what was applied; may read everything. Raises KernelError."""
+
+    def concern(self, notice: Notice) -> Concern:
+        """What a transaction of somebody else's has to do with our rules. Never blocks."""
+
+    def mend(self) -> Report:
+        """Compare what stands with what was applied last and write what differs, no more; nothing differs: no
+        transactions. Raises KernelError, after which only `forget` and a sync help."""
 
     def forget(self) -> None:
         """Take nothing for known: the next sync begins as the first one did."""

@@ -15,7 +15,7 @@ from fairway.dataplane.base import Report, Update
 from fairway.dataplane.exposition import Histogram, Metric, Value, counter, gauge
 from fairway.dataplane.proxy import Observer
 from fairway.desired.model import Policy, PortKey, ServicePort
-from fairway.kernel.base import KernelError
+from fairway.kernel.base import KernelError, Notice
 from fairway.objects import kinds
 from fairway.packet import Family
 
@@ -70,6 +70,8 @@ class ProxyMetrics(Observer):
             "kubeproxy_conntrack_reconciler_deleted_entries_total", "Connections deleted as they had become stale."
         )
         self._lines = counter(f"fairway_proxy_{mode}_lines_total", "Lines or elements sent to the kernel.")
+        self._repairs = counter("fairway_proxy_repairs_total", "Times others had changed our rules.", "program")
+        self._withheld = gauge("fairway_proxy_withheld_ports", "Service ports that the kernel refuses.")
 
     def metrics(self) -> Iterator[Metric]:
         """Everything there is to tell."""
@@ -77,7 +79,7 @@ class ProxyMetrics(Observer):
         yield from (self._last, self._queued)
         for pending, total in self._changes.values():
             yield from (pending, total)
-        yield from (*self._failures, self._without, self._flows, self._lines)
+        yield from (*self._failures, self._without, self._flows, self._lines, self._repairs, self._withheld)
 
     def told(self, kind: kinds.Kind, changes: Sequence[Change[Any]]) -> None:
         """See `Observer`."""
@@ -108,12 +110,18 @@ class ProxyMetrics(Observer):
         self._count_without(update, None if not self._synced else update.changed)
         self._flows.add(report.flows_deleted)
         self._lines.add(report.lines)
+        self._withheld.set(len(report.refused))
         self._synced = True
 
     def refused(self, update: Update, error: KernelError) -> None:
         """See `Observer`."""
         for failures in self._failures[: 2 if self._synced else 1]:
             _each(failures.add, 1)
+
+    def repaired(self, by: Sequence[Notice], report: Report) -> None:
+        """See `Observer`."""
+        self._repairs.add(1, ",".join(sorted({notice.program for notice in by if notice.program})))
+        self._lines.add(report.lines)
 
     def _count_without(self, update: Update, changed: Iterable[PortKey] | None) -> None:
         for key in update.ports if changed is None else changed:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 from fairway.dataplane import nft_affinity as affinity
 from fairway.dataplane import predecessors
-from fairway.dataplane.base import Pending, Ports, Report, Update
+from fairway.dataplane.base import Concern, Pending, Ports, Report, Update
 from fairway.dataplane.conntrack import Sweeper
 from fairway.dataplane.nft import Elements, filled
 from fairway.dataplane.nft_book import Book, Delta
 from fairway.dataplane.nft_layout import Shape, layout, table_name
+from fairway.dataplane.nft_mend import mending
 from fairway.desired.model import Settings
-from fairway.kernel.base import Conntrack, KernelError, Netfilter, Nftables, Refused
+from fairway.kernel.base import Conntrack, KernelError, Netfilter, Nftables, Notice, Refused
 from fairway.packet import Family
 from fairway.ruleset import nft
 
@@ -92,10 +93,29 @@ class NftSync:
         if generation == self._generation:
             return True
         for family, standing in self._standing.items():
-            if not _same(self._nftables.read(table_name(family)), standing):
+            if _mending(self._nftables.read(table_name(family)), standing):
                 return False
         self._generation = self._seen = generation
         return True
+
+    def concern(self, notice: Notice) -> Concern:
+        """See `Programmer`: nobody else has any business in our tables."""
+        ours = any(table_name(family) in notice.tables for family in Family)
+        return Concern.COMPARE if ours or notice.lost else Concern.NONE
+
+    def mend(self) -> Report:
+        """Compare everything, if anybody has changed anything, and write what is not as it was applied: one
+        transaction a family. Raises KernelError."""
+        generation = self._nftables.generation()
+        if generation == self._generation:
+            return Report()
+        written: list[Sequence[nft.Change]] = []
+        for family, standing in self._standing.items():
+            if changes := _mending(self._nftables.read(table_name(family)), standing):
+                self._nftables.apply(changes)
+                written.append(changes)
+        self._generation = self._seen = generation + len(written)
+        return Report(len(written), sum(map(_lines, written)))
 
     def forget(self) -> None:
         """Lay everything anew at the next sync."""
@@ -261,26 +281,7 @@ def _lines(changes: Sequence[nft.Change]) -> int:
     )
 
 
-def _listed(table: nft.Table) -> dict[str, tuple[nft.Hook | None, list[list[nft.Statement]]]]:
-    """The chains in the form in which they can be compared: nft lists no match of a protocol where the rule goes on to
-    speak of that protocol's ports."""
-    return {
-        name: (chain.hook, [[s for s in rule.statements if not _tells_protocol(s)] for rule in chain.rules])
-        for name, chain in table.chains.items()
-    }
-
-
-def _tells_protocol(statement: nft.Statement) -> bool:
-    return isinstance(statement, nft.Match) and statement.left == nft.Meta("l4proto") and statement.operator == "=="
-
-
-def _same(found: nft.Table | None, standing: _Standing) -> bool:
-    """Whether the kernel's table is what was applied, apart from what packets wrote."""
+def _mending(found: nft.Table | None, standing: _Standing) -> list[nft.Change]:
+    """From a table as it was read to what was applied, apart from what packets wrote."""
     wanted = filled(layout(standing.book.family, standing.book.settings, standing.shape), standing.book.content())
-    if found is None or found.sets.keys() != wanted.sets.keys() or _listed(found) != _listed(wanted):
-        return False
-    fixed = [name for name in wanted.sets if name not in affinity.MAPS and not wanted.sets[name].counter]
-    counted = [name for name in wanted.sets if wanted.sets[name].counter]
-    return all(found.sets[name].elements == wanted.sets[name].elements for name in fixed) and all(
-        found.sets[name].elements.keys() == wanted.sets[name].elements.keys() for name in counted
-    )
+    return mending(found, wanted, affinity.MAPS)

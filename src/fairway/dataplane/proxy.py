@@ -2,7 +2,8 @@
 
 Nothing is applied before Services, EndpointSlices and the own Node have been listed: a half-known cluster would take
 rules away. A change after quiet time is applied at once; while changes keep coming they are gathered, as `Pace` says.
-An apply that fails leaves the last good rules and is tried again, with growing delays.
+An apply that fails leaves the last good rules and is tried again, with growing delays. Rules that others changed are
+written again as soon as the kernel tells of it.
 """
 
 from __future__ import annotations
@@ -11,23 +12,25 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 from fairway.client.base import ApiError, Client, Unreachable
 from fairway.client.follow import follow
 from fairway.client.informer import Cache, Change
-from fairway.dataplane.alarm import Alarm
-from fairway.dataplane.base import Programmer, Report, Update
+from fairway.dataplane.base import Concern, Programmer, Report, Update
 from fairway.dataplane.health import Answer, ProxyHealth, healthz, livez
 from fairway.dataplane.health_server import HealthCheckPorts
 from fairway.dataplane.tracker import Tracker
+from fairway.dataplane.upkeep import Backoff, Upkeep
+from fairway.dataplane.watch import Watch
 from fairway.desired import view
 from fairway.desired.facts import serves_loopback
-from fairway.desired.model import Settings
+from fairway.desired.model import PortKey, Settings
 from fairway.desired.options import ProxyOptions
-from fairway.kernel.base import KernelError
+from fairway.kernel.base import KernelError, Notice, Notices, Refused
 from fairway.node import Node
 from fairway.objects import kinds
 from fairway.packet import Family
@@ -36,8 +39,6 @@ SERVICE_SELECTOR = f"!{view.HEADLESS_LABEL},!{view.PROXY_NAME_LABEL}"
 SLICE_SELECTOR = f"!{view.HEADLESS_LABEL}"
 LONGEST_REST = 0.5
 """Seconds; see `Pace.gather`."""
-LARGE = 1000
-"""So many ports in one update make a transaction during which nobody listens to the kernel."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,12 +82,17 @@ class Observer:
     def refused(self, update: Update, error: KernelError) -> None:
         """The kernel does not: the last good rules stay, and it is tried again."""
 
+    def repaired(self, by: Sequence[Notice], report: Report) -> None:
+        """Others had changed our rules, and what was missing was written again. `by` are transactions that may have
+        done it; none where the kernel does not tell."""
+
 
 class Proxy:
-    """One node's proxy, in the mode of its `programmer`. `alarm` tells at once when somebody else is at its tables.
+    """One node's proxy, in the mode of its `programmer`.
 
     `node` tells the node's name, interfaces and routes when asked (it may block for a moment); labels and pod ranges
-    come from the API. `status` and `health` may be read at any time; `ready` is set after the first apply.
+    come from the API. `status` and `health` may be read at any time; `ready` is set after the first apply. `listen`
+    opens the kernel's notices of what others do to rules; None: that is found out at intervals.
     """
 
     def __init__(
@@ -99,7 +105,7 @@ class Proxy:
         clock: Callable[[], float] = time.monotonic,
         pace: Pace = Pace(),
         observers: Sequence[Observer] = (),
-        alarm: Alarm | None = None,
+        listen: Callable[[], Notices] | None = None,
     ) -> None:
         self.status = Status()
         self.health = ProxyHealth()
@@ -109,18 +115,20 @@ class Proxy:
         self._clock = clock
         self._pace = pace
         self._observers = observers
-        self._alarm = alarm
-        self._stirred = asyncio.Event()
-        self._whom = "somebody"
         self._tracker = Tracker(options)
         self._guarding = options.guarded_cidrs == ()
         self._rules = programmer
+        self._bell = asyncio.Event()  # something is to be done: changes, or what `_watch` has heard
+        self._watch = Watch(listen, programmer.concern, self._bell.set) if listen else None
+        self._upkeep = Upkeep.begin(clock(), pace.check, pace.verify, pace.retry)
+        self._withheld: Mapping[PortKey, Refused] = {}
+        self._withheld_until = inf
+        self._withholding = Backoff(pace.retry, pace.verify)
         self._health_checks = HealthCheckPorts(lambda: self.health.live(self._clock()))
-        self._changed = asyncio.Event()
+        self._changed = False
         self._unlisted = {kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.NODE}
         self._seen = Node("")
         self._working: asyncio.Future[Any] | None = None
-        self._forgotten = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the node's rules in step until `stop` is set; the rules stay. Servers and kernels that fail are
@@ -139,8 +147,8 @@ class Proxy:
             if self._working is not None:
                 # a transaction that has begun is let finish
                 await asyncio.gather(self._working, return_exceptions=True)
-            if self._alarm is not None:
-                self._alarm.rest()
+            if self._watch is not None:
+                self._watch.close()
             await self._health_checks.close()
 
     def _followers(self, name: str) -> Sequence[Coroutine[Any, Any, Any]]:
@@ -208,59 +216,87 @@ class Proxy:
     def _wake(self) -> None:
         if self.health.waiting_since is None:
             self.health.waiting_since = self._clock()
-        self._changed.set()
-        self._stirred.set()
-
-    def _disturbed(self, who: str) -> None:
-        """Somebody was at our tables: look after the rules now."""
-        self._whom = who
-        self._stirred.set()
+        self._changed = True
+        self._bell.set()
 
     async def _keep_applied(self) -> None:
-        """Apply when something changed; look after the rules when nothing does."""
-        delay = self._pace.retry
-        verified = self._clock()
+        """Apply what changes; look after the rules when others were at them, and now and then."""
+        delays = Backoff(self._pace.retry, self._pace.longest_retry)
         while True:
-            await self._change_or(self._pace.check)
             if self._unlisted:
-                self._changed.clear()
+                await self._bell.wait()
+                self._bell.clear()
                 continue
+            await self._something()
+            begun = self._clock()
             try:
-                if not self._changed.is_set():
-                    verify = self._clock() - verified >= self._pace.verify
-                    verified = self._clock() if verify else verified
-                    if await self._stands(verify):
-                        continue
-                begun = self._clock()
+                await self._look_after()
+                if not self._changed:
+                    continue
                 await self._apply()
-                rest = max(self._pace.gather, min(self._clock() - begun, LONGEST_REST))
                 if await self._moved():
                     self._wake()
-                delay = self._pace.retry
+                delays.reset()
             except KernelError as error:
+                delay = delays.next()
                 self.status.error = str(error)
                 _log.error("the kernel's rules stay as they are: %s; next attempt in %.1f s", error, delay)
                 self._wake()
                 await asyncio.sleep(delay)
-                delay = min(delay * 2, self._pace.longest_retry)
             else:
-                await asyncio.sleep(rest)
+                await asyncio.sleep(max(self._pace.gather, min(self._clock() - begun, LONGEST_REST)))
 
-    async def _change_or(self, seconds: float) -> None:
-        """Until something changed, or somebody was at the rules, or so long."""
+    async def _something(self) -> None:
+        """Until something changed, somebody was at the rules, or it is time to look or to try again."""
+        now = self._clock()
+        disturbed = self._watch is not None and self._watch.disturbed
         try:
-            async with asyncio.timeout(seconds):
-                await self._stirred.wait()
+            async with asyncio.timeout(min(self._upkeep.due(now, disturbed), max(self._withheld_until - now, 0.0))):
+                await self._bell.wait()
         except TimeoutError:
             pass
-        self._stirred.clear()
+        self._bell.clear()
+        if self._clock() >= self._withheld_until:
+            self._wake()
+            self._bell.clear()
+
+    async def _look_after(self) -> None:
+        """Find out whether the node has the addresses it had, and our rules are as we left them; write what is
+        missing."""
+        if not self.ready.is_set():
+            return
+        concern = self._upkeep.look(self._clock())
+        heard: Sequence[Notice] = ()
+        if concern and await self._moved():
+            self._wake()
+        if self._watch is not None and not self._upkeep.held(self._clock()):
+            heard = self._watch.take()
+            concern = max([concern, *map(self._rules.concern, heard)])
+        if concern is Concern.NONE or (concern is Concern.LOOK and await self._work(self._rules.intact)):
+            return
+        try:
+            report = await self._work(self._rules.mend)
+        except KernelError:
+            self._rules.forget()
+            raise
+        if report.transactions:
+            self._repaired(heard, report)
+
+    def _repaired(self, heard: Sequence[Notice], report: Report) -> None:
+        who = " and ".join(culprits(heard)) or "somebody"
+        _log.warning("%s changed the proxy's rules; %d lines were written again", who, report.lines)
+        self.status.repaired += 1
+        self._upkeep.repaired(self._clock())
+        for observer in self._observers:
+            observer.repaired(heard, report)
 
     async def _apply(self) -> None:
-        self._changed.clear()
+        self._changed = False
         update = self._tracker.update(self._seen)
+        if self._clock() >= self._withheld_until and update.changed is not None:
+            update = replace(update, changed=update.changed | self._withheld.keys())
         waiting, self.health.waiting_since = self.health.waiting_since, None
         begun = self._clock()
-        self._listen(not self.ready.is_set() or self._forgotten or len(update.changed or ()) > LARGE)
         try:
             report = await self._work(self._rules.sync, update)
         except KernelError as error:
@@ -269,37 +305,38 @@ class Proxy:
                 observer.refused(update, error)
             raise
         self._applied(report)
-        self._listen(False)
+        self._withhold(report.refused)
         for observer in self._observers:
             await observer.applied(update, report, self._clock() - begun)
         await self._health_checks.update(self._tracker.health_checks, self._node_port_addresses(update.settings))
         for problem in self._health_checks.problems.values():
             _log.warning("%s", problem)
 
+    def _withhold(self, refused: Mapping[PortKey, Refused]) -> None:
+        """Some Services the kernel does not take. They are tried again when they change, and with growing delays."""
+        if not refused:
+            self._withheld, self._withheld_until = refused, inf
+            self._withholding.reset()
+            return
+        self.status.error = "; ".join({f"{key[0]}: {error}": None for key, error in refused.items()})
+        if self._clock() >= self._withheld_until or refused.keys() != self._withheld.keys():
+            delay = self._withholding.next()
+            self._withheld_until = self._clock() + delay
+            _log.error("Services stay as they were: %s; next attempt in %.1f s", self.status.error, delay)
+        self._withheld = refused
+
     def _applied(self, report: Report) -> None:
         self.status.applied += 1
         self.status.last = report
         self.status.error = ""
-        self._forgotten = False
         self.health.updated = self._clock()
         if not self.ready.is_set():
             for family, reason in self._rules.unavailable.items():
                 _log.warning("%s Services are not served: %s", family, reason)
+            if self._watch is not None:
+                self._watch.begin()
+                self._upkeep.soon()  # somebody may have come in between
         self.ready.set()
-
-    async def _stands(self, verify: bool) -> bool:
-        """Whether the node has the addresses it had, and our rules are as we left them. Rules that are not are read
-        again and made whole at the next apply."""
-        if not self.ready.is_set() or await self._moved():
-            return False
-        who, self._whom = self._whom, "somebody"
-        if await self._work(self._rules.unchanged if verify else self._rules.intact):
-            return True
-        _log.warning("%s changed the proxy's rules; programming them again", who)
-        self._rules.forget()
-        self._forgotten = True
-        self.status.repaired += 1
-        return False
 
     async def _moved(self) -> bool:
         """Look at the node again, which no change waits for; whether its addresses are others than before."""
@@ -310,20 +347,7 @@ class Proxy:
     async def _work(self, call: Callable[..., Any], *arguments: object) -> Any:
         """Run a blocking call in a thread. When this task is cancelled the call goes on, and `run` waits for it."""
         self._working = asyncio.ensure_future(asyncio.to_thread(call, *arguments))
-        try:
-            return await asyncio.shield(self._working)
-        finally:
-            if self._alarm is not None and self._alarm.own_programs:
-                self._alarm.forget()
-
-    def _listen(self, large: bool) -> None:
-        """Hear of others at our tables, but not during a large transaction."""
-        if self._alarm is None:
-            return
-        if large:
-            self._alarm.rest()
-        elif self.ready.is_set():
-            self._alarm.listen(self._disturbed)
+        return await asyncio.shield(self._working)
 
     @staticmethod
     def _node_port_addresses(settings: Settings) -> Sequence[str] | None:
@@ -338,6 +362,11 @@ class Proxy:
         answers: Mapping[str, Callable[[ProxyHealth, float, datetime], Answer]] = {"/healthz": healthz, "/livez": livez}
         answer = answers.get(path)
         return answer(self.health, self._clock(), datetime.now(UTC)) if answer else Answer(404, b"not found\n")
+
+
+def culprits(heard: Sequence[Notice]) -> list[str]:
+    """Who made these transactions, each once: `iptables (process 1234)`."""
+    return list({f"{notice.program} (process {notice.process})": None for notice in heard if notice.program})
 
 
 def sysctls(options: ProxyOptions) -> Mapping[str, str]:

@@ -105,8 +105,8 @@ class Standing:
         """All of `ports` that are of the frame's family. `held` is what the kernel held before."""
         self.frame = frame
         self._ports = {key: ports[key] for key in ports if key[2] is frame.family}
-        tables = {t: {c: r for c, r in chains.items() if c in SHARED_CHAINS} for t, chains in held.tables.items()}
-        self._beside = Held(tables, held.pinned)
+        self._beside = Held()
+        self.beside(held)
         self._services = Listing("KUBE-SERVICES", tuple(node_port_dispatch(frame.family, frame.facts)))
         self._node_ports = Listing("KUBE-NODEPORTS")
         self._refused = Listing("KUBE-SERVICES")
@@ -118,9 +118,18 @@ class Standing:
         """Render everything and list it; all rules of ours. To be called once, before any change."""
         return self._assembled(self._listed)
 
+    def beside(self, held: Held) -> None:
+        """Learn what others have in shared chains, and which chains their rules jump to."""
+        tables = {t: {c: r for c, r in chains.items() if c in SHARED_CHAINS} for t, chains in held.tables.items()}
+        self._beside = Held(tables, held.pinned)
+
+    def tables(self) -> Tables:
+        """All rules of ours."""
+        return self._assembled(lambda _, part: part)
+
     def held(self) -> Held:
         """All rules of ours as the kernel holds them, with what stays of others in shared chains."""
-        return settled(self._beside, self._assembled(lambda _, part: part))
+        return settled(self._beside, self.tables())
 
     def change(self, keys: Iterable[PortKey], ports: Ports, piece: int = PIECE_LINES) -> list[str]:
         """The texts that bring the ports of `keys` to what `ports` says (a key it lacks is gone), in order."""

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fairway.dataplane.adopt import Held, adopt
+from fairway.dataplane.adopt import Held, adopt, is_ours
 from fairway.dataplane.apply import plan, removal
-from fairway.dataplane.base import Pending, Report, Update
+from fairway.dataplane.base import Concern, Pending, Report, Update
 from fairway.dataplane.claims import claimed
 from fairway.dataplane.conntrack import Sweeper
 from fairway.dataplane.iptables import ACCOUNTS
+from fairway.dataplane.iptables_base import BASE_CHAINS
 from fairway.dataplane.predecessors import remove_tables
 from fairway.dataplane.standing import Frame, Standing
-from fairway.kernel.base import Conntrack, KernelError, Netfilter, Nftables, Refused
+from fairway.kernel.base import Conntrack, KernelError, Netfilter, Nftables, Notice, Refused
 from fairway.packet import Family
 from fairway.ruleset.iptables import parse
+from fairway.ruleset.nft import TableName
 
 
 class RuleSync:
@@ -71,6 +73,28 @@ class RuleSync:
     def unchanged(self) -> bool:
         """Whether the kernel holds exactly the rules we applied. Reads all of them. Raises KernelError."""
         return all(_same(self._read(family), standing.held()) for family, standing in self._standing.items())
+
+    def concern(self, notice: Notice) -> Concern:
+        """See `Programmer`. Only iptables in its nf_tables form is told of. Whoever works in our tables may have come
+        to our jumps; only what we have in chains of our own has to be compared."""
+        if notice.lost:
+            return Concern.LOOK
+        if self._netfilter.made(notice):
+            return Concern.NONE
+        if any(_shared(table) and is_ours(table.name, chain) for table, chain in notice.names):
+            return Concern.COMPARE
+        return Concern.LOOK if any(map(_shared, notice.tables)) else Concern.NONE
+
+    def mend(self) -> Report:
+        """Compare everything, and write what is not as it was applied. Raises KernelError."""
+        written = []
+        for family, standing in self._standing.items():
+            found = self._read(family)
+            for text in plan(found, standing.tables()):
+                self._netfilter.restore(family, text)
+                written.append(text)
+            standing.beside(found)
+        return Report(len(written), sum(text.count("\n") for text in written))
 
     def forget(self) -> None:
         """Read the kernel's rules anew before the next sync."""
@@ -131,6 +155,11 @@ class RuleSync:
         if self._accounts is None:
             self._accounts = tuple(name for name in ACCOUNTS if self._netfilter.ensure_account(name))
         return self._accounts
+
+
+def _shared(table: TableName) -> bool:
+    """Whether it is one of the tables in which we have chains among others'."""
+    return table.family in ("ip", "ip6") and table.name in BASE_CHAINS
 
 
 def _same(found: Held, applied: Held) -> bool:

@@ -12,7 +12,7 @@ import errno
 import re
 import struct
 import subprocess
-from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class LinuxNetfilter:
     def __init__(self, namespace: str | None = None, backend: Backend | None = None) -> None:
         self._namespace = namespace
         self._backend = backend
-        self._programs: deque[int] = deque(maxlen=_REMEMBERED)
+        self._programs: dict[int, None] = {}
 
     @property
     def backend(self) -> Backend:
@@ -105,7 +105,12 @@ class LinuxNetfilter:
 
     def _run(self, program: str, arguments: list[str], text: str | None = None) -> subprocess.CompletedProcess[str]:
         with self._entered():
-            return _run(program, arguments, text, self._programs)
+            return _run(program, arguments, text, self._remember)
+
+    def _remember(self, process: int) -> None:
+        self._programs[process] = None
+        while len(self._programs) > _REMEMBERED:
+            self._programs.pop(next(iter(self._programs)))
 
     def _entered(self) -> AbstractContextManager[object]:
         return netns.entered(self._namespace) if self._namespace is not None else nullcontext()
@@ -160,9 +165,9 @@ def _legacy_in_use(family: Family) -> bool:
 
 
 def _run(
-    program: str, arguments: list[str], text: str | None = None, numbers: deque[int] | None = None
+    program: str, arguments: list[str], text: str | None = None, begun: Callable[[int], None] = lambda _: None
 ) -> subprocess.CompletedProcess[str]:
-    """Run it to its end; its process number is added to `numbers` before it can have done anything."""
+    """Run it to its end; `begun` is told its process number before it is told what to do."""
     try:
         with subprocess.Popen(
             [program, *arguments],
@@ -171,8 +176,7 @@ def _run(
             stderr=subprocess.PIPE,
             text=True,
         ) as running:
-            if numbers is not None:
-                numbers.append(running.pid)
+            begun(running.pid)
             try:
                 stdout, stderr = running.communicate(text, timeout=_TIMEOUT_SECONDS)
             except BaseException:

@@ -19,7 +19,7 @@ from fairway.kernel.linux.netlink import NETFILTER, Netlink, NetlinkError, Reque
 from fairway.kernel.linux.nft_messages import Message, Unencodable, batch, header, kind, transaction
 from fairway.kernel.linux.nft_sets import Shape, Unsayable, key_at, read_elements
 from fairway.ruleset import nft_parse, nft_print
-from fairway.ruleset.nft import AddElements, Change, DeleteElements, Element, Set, Table, TableName, Type
+from fairway.ruleset.nft import AddElements, AddSet, Change, DeleteElements, Element, Set, Table, TableName, Type
 
 _ANY_FAMILY = b"\0\0\0\0"
 _HEADER_SIZE = 4
@@ -191,7 +191,9 @@ def _refusal(refused: dict[int, NetlinkError], messages: Sequence[Message], chan
     message = messages[first - 1]
     change = changes[message.change]
     element = ""
-    if isinstance(change, AddElements | DeleteElements) and (key := key_at(message.request.body, error.offset)):
+    of_elements = message.request.kind in (kind(n.NEW_ELEMENTS), kind(n.DELETE_ELEMENTS))
+    key = key_at(message.request.body, error.offset) if of_elements else b""
+    if key and isinstance(change, AddSet | AddElements | DeleteElements):
         element = f": {nft_print.spelled_key([field.type for field in change.set.key], key)}"
     code = errno.errorcode.get(error.number, str(error.number))
     reason = f"cannot {message.request.what}: {error.reason} ({code}){element}"
