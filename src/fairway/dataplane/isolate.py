@@ -111,10 +111,14 @@ class Isolating:
         suspects = sorted({_service(key) for key in update.changed or ()} - self._withheld.keys())
         self._withhold(suspects, update, refusal)
         try:
-            return self._search(suspects, update)
+            report = self._search(suspects, update)
         except Refused:
             self._release(list(self._withheld))
             raise
+        if len(suspects) > 1 and self._withheld.keys() >= set(suspects):
+            self._release(list(self._withheld))
+            raise refusal  # of everything: nobody's fault
+        return report
 
     def _search(self, suspects: Sequence[Service], update: Update) -> Report:
         """Admit those of the withheld that the kernel takes."""

@@ -123,7 +123,7 @@ class Proxy:
         self._upkeep = Upkeep.begin(clock(), pace.check, pace.verify, pace.retry)
         self._withheld: Mapping[PortKey, Refused] = {}
         self._withheld_until = inf
-        self._withholding = Backoff(pace.retry, pace.verify)
+        self._withholding = Backoff(pace.retry, 4 * pace.longest_retry)
         self._health_checks = HealthCheckPorts(lambda: self.health.live(self._clock()))
         self._changed = False
         self._unlisted = {kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.NODE}
@@ -248,6 +248,9 @@ class Proxy:
 
     async def _something(self) -> None:
         """Until something changed, somebody was at the rules, or it is time to look or to try again."""
+        if self._changed:
+            self._bell.clear()
+            return
         now = self._clock()
         disturbed = self._watch is not None and self._watch.disturbed
         try:

@@ -291,11 +291,11 @@ class _Draft:
         there = self._set(table, kept.name, what)
         for key, element in elements:
             _check_lengths(there, key, element)
+            if isinstance(element.data, Verdict) and element.data.chain:
+                self._chain(table, element.data.chain, what)
             before = there.elements.get(key)
             if before is not None and (before.data, before.end) != (element.data, element.end):
                 raise _Refusal(errno.EEXIST, what)
-            if isinstance(element.data, Verdict) and element.data.chain:
-                self._chain(table, element.data.chain, what)
             if before is None:
                 if there.size and len(there.elements) >= there.size:
                     raise _Refusal(errno.ENFILE, what)
