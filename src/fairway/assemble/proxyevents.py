@@ -1,4 +1,7 @@
-"""What users are told of a Service that a node proxy cannot serve as it should: a line in the log and an Event."""
+"""What users are told of what keeps a node proxy from serving as it should: a line in the log and an Event.
+
+The Event is on the Service it is about, or on the Node where others changed the proxy's rules.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,19 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, NoReturn
 
 from fairway.client.base import ApiError, Client, Unreachable
 from fairway.control.events import Recorder
 from fairway.control.writes import Note
-from fairway.dataplane.base import Update
-from fairway.dataplane.proxy import Observer
+from fairway.dataplane.base import Report, Update
+from fairway.dataplane.proxy import Observer, culprits
 from fairway.desired.model import PortName
-from fairway.kernel.base import KernelError, Refused
+from fairway.kernel.base import KernelError, Notice, Refused
 from fairway.objects import kinds
 
-CLASH, REFUSED = "NodePortClash", "NotProgrammed"
+CLASH, REFUSED, REPAIRED = "NodePortClash", "NotProgrammed", "ProxyRulesRepaired"
 COMPONENT = "fairway-proxy"
 REST_SECONDS = 10.0
 """A Service hears the same reason no sooner again."""
@@ -30,6 +33,15 @@ _NAMED = re.compile(r'--comment "([a-z0-9.-]+)/([a-z0-9.-]+)')
 _log = logging.getLogger("fairway.proxy")
 
 
+class _About(NamedTuple):
+    """What is spoken of, and why."""
+
+    kind: kinds.Kind
+    namespace: str
+    name: str
+    reason: str
+
+
 class Complaints(Observer):
     """Written one after the other while `run` runs; what cannot be written is in the log all the same."""
 
@@ -38,39 +50,54 @@ class Complaints(Observer):
         self._node = node
         self._clock = clock
         self._recorder = Recorder(lambda _: client, clock)
-        self._waiting: asyncio.Queue[tuple[str, str, str, str]] = asyncio.Queue(_WAITING)
-        self._told: dict[tuple[str, str, str], float] = {}
+        self._waiting: asyncio.Queue[tuple[_About, str]] = asyncio.Queue(_WAITING)
+        self._told: dict[_About, float] = {}
+        self._withheld: frozenset[tuple[str, str]] = frozenset()
 
     def clash(self, port: PortName, message: str) -> None:
         """Another program has a node port."""
         _log.warning("%s: %s", port, message)
-        self._tell(port.namespace, port.service, CLASH, message)
+        self._tell(_About(kinds.SERVICE, port.namespace, port.service, CLASH), message)
 
     def refused(self, update: Update, error: KernelError) -> None:
         """See `Observer`."""
         for namespace, service in suspects(update, error):
-            self._tell(namespace, service, REFUSED, str(error))
+            self._tell(_About(kinds.SERVICE, namespace, service, REFUSED), str(error))
+
+    async def applied(self, update: Update, report: Report, seconds: float) -> None:
+        """See `Observer`. A Service is spoken of when it begins to be withheld."""
+        withheld = {(key[0].namespace, key[0].service): error for key, error in report.refused.items()}
+        for (namespace, service), error in withheld.items():
+            if (namespace, service) not in self._withheld:
+                self._tell(_About(kinds.SERVICE, namespace, service, REFUSED), str(error))
+        self._withheld = frozenset(withheld)
+
+    def repaired(self, by: Sequence[Notice], report: Report) -> None:
+        """See `Observer`."""
+        who = " and ".join(culprits(by)) or "Somebody"
+        message = f"{who} changed the proxy's rules; {report.lines} lines were written again"
+        self._tell(_About(kinds.NODE, "", self._node, REPAIRED), message)
 
     async def run(self) -> NoReturn:
         """Write until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._recorder.run())
             while True:
-                namespace, service, reason, message = await self._waiting.get()
+                about, message = await self._waiting.get()
                 try:
-                    regarding = await self._client.get(kinds.SERVICE, service, namespace)
+                    regarding = await self._client.get(about.kind, about.name, about.namespace)
                 except (ApiError, Unreachable) as error:
-                    _log.info("an event of %s/%s is lost: %s", namespace, service, error)
+                    _log.info("an event of %s %s/%s is lost: %s", about.kind.name, about.namespace, about.name, error)
                     continue
-                note = Note(kinds.SERVICE, regarding, "Warning", reason, f"{self._node}: {message}")
+                note = Note(about.kind, regarding, "Warning", about.reason, f"{self._node}: {message}")
                 self._recorder.tell(note, COMPONENT)
 
-    def _tell(self, namespace: str, service: str, reason: str, message: str) -> None:
-        about, now = (namespace, service, reason), self._clock()
+    def _tell(self, about: _About, message: str) -> None:
+        now = self._clock()
         self._told = {each: told for each, told in self._told.items() if now - told < REST_SECONDS}
         if about not in self._told and not self._waiting.full():
             self._told[about] = now
-            self._waiting.put_nowait((*about, message))
+            self._waiting.put_nowait((about, message))
 
 
 def suspects(update: Update, error: KernelError) -> Iterator[tuple[str, str]]:

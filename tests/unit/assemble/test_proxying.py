@@ -13,10 +13,10 @@ from fairway.assemble.proxyconfig import ConfigError, Conntrack, KubeProxyConfig
 from fairway.assemble.proxyevents import Complaints, suspects
 from fairway.assemble.proxying import Place, conntrack_settings, plan
 from fairway.client.base import Client
-from fairway.dataplane.base import Update
+from fairway.dataplane.base import Report, Update
 from fairway.desired.build import build
 from fairway.desired.model import PortName
-from fairway.kernel.base import KernelError, Refused
+from fairway.kernel.base import KernelError, Notice, Refused
 from tests.unit.desired.objects import OPTIONS, endpoint, endpoint_slice, node, service
 
 
@@ -151,6 +151,29 @@ def test_a_service_hears_the_same_once_in_a_while() -> None:
         assert (refused["reason"], refused["message"]) == ("NotProgrammed", "node-a: no memory")
         assert refused["involvedObject"]["uid"] == "uid-of-web"
         assert (clash["reason"], clash["type"]) == ("NodePortClash", "Warning")
+        assert api.created.empty()
+
+    asyncio.run(main())
+
+
+def test_a_service_hears_that_it_is_withheld_and_the_node_who_was_at_its_rules() -> None:
+    async def main() -> None:
+        api = Api()
+        complaints = Complaints(cast("Client", api), "node-a", lambda: 1000.0)
+        writing = asyncio.create_task(complaints.run())
+        wanted = update("web")
+        report = Report(refused={key: Refused("Invalid argument") for key in wanted.changed or ()})
+        async with asyncio.timeout(10):
+            for _ in range(2):
+                await complaints.applied(wanted, report, 0.1)
+            complaints.repaired([Notice(process=77, program="nft"), Notice(process=77, program="nft")], Report(1, 12))
+            withheld, repaired = await api.created.get(), await api.created.get()
+        writing.cancel()
+        assert (withheld["reason"], withheld["involvedObject"]["name"]) == ("NotProgrammed", "web")
+        assert withheld["message"] == "node-a: rules refused: Invalid argument"
+        assert (repaired["involvedObject"]["kind"], repaired["reason"]) == ("Node", "ProxyRulesRepaired")
+        said = "node-a: nft (process 77) changed the proxy's rules; 12 lines were written again"
+        assert repaired["message"] == said
         assert api.created.empty()
 
     asyncio.run(main())
