@@ -39,6 +39,8 @@ SERVICE_SELECTOR = f"!{view.HEADLESS_LABEL},!{view.PROXY_NAME_LABEL}"
 SLICE_SELECTOR = f"!{view.HEADLESS_LABEL}"
 LONGEST_REST = 0.5
 """Seconds; see `Pace.gather`."""
+LARGE = 1000
+"""So many ports in one update make a transaction during which nobody listens to the kernel."""
 
 _log = logging.getLogger(__name__)
 
@@ -300,6 +302,8 @@ class Proxy:
             update = replace(update, changed=update.changed | self._withheld.keys())
         waiting, self.health.waiting_since = self.health.waiting_since, None
         begun = self._clock()
+        if self._watch is not None and len(update.changed or ()) > LARGE:
+            self._watch.close()  # listening makes the kernel describe each element of a transaction
         try:
             report = await self._work(self._rules.sync, update)
         except KernelError as error:
@@ -336,9 +340,8 @@ class Proxy:
         if not self.ready.is_set():
             for family, reason in self._rules.unavailable.items():
                 _log.warning("%s Services are not served: %s", family, reason)
-            if self._watch is not None:
-                self._watch.begin()
-                self._upkeep.soon()  # somebody may have come in between
+        if self._watch is not None and self._watch.begin():
+            self._upkeep.soon()  # somebody may have come while nobody listened
         self.ready.set()
 
     async def _moved(self) -> bool:

@@ -26,17 +26,19 @@ class Watch:
         self._wake = wake
         self._notices: Notices | None = None
         self._heard: list[Notice] = []
+        self._deaf = False
 
-    def begin(self) -> None:
-        """Open the kernel's notices, if they are not."""
-        if self._notices is not None:
-            return
+    def begin(self) -> bool:
+        """Listen from now on, if nobody does; whether that is new."""
+        if self._notices is not None or self._deaf:
+            return False
         try:
             self._notices = self._listen()
         except KernelError as error:
-            _log.warning("what others do to the rules is noticed late: %s", error)
-            return
+            self._give_up(error)
+            return False
         asyncio.get_running_loop().add_reader(self._notices.fileno(), self.hear)
+        return True
 
     def hear(self) -> None:
         """Read what has come."""
@@ -45,8 +47,7 @@ class Watch:
         try:
             heard = [notice for notice in self._notices.wait(0) if self._concerns(notice)]
         except KernelError as error:
-            _log.warning("what others do to the rules is noticed late: %s", error)
-            self.close()
+            self._give_up(error)
             return
         if heard:
             self._heard += heard
@@ -64,8 +65,13 @@ class Watch:
         heard, self._heard = self._heard, []
         return heard
 
+    def _give_up(self, error: KernelError) -> None:
+        self._deaf = True
+        self.close()
+        _log.warning("what others do to the rules is found by looking now and then alone: %s", error)
+
     def close(self) -> None:
-        """Hear no more."""
+        """Hear no more, until `begin`."""
         if self._notices is not None:
             asyncio.get_running_loop().remove_reader(self._notices.fileno())
             self._notices.close()
