@@ -6,7 +6,7 @@ import asyncio
 import os
 import resource
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,14 @@ _Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What `fairway dns` was told. Addresses are "ADDRESS:PORT" texts, "" for nowhere; `rate_limit` is queries a second
-    of one client, 0 for any."""
+    """What `fairway dns` was told. Addresses are "ADDRESS:PORT" texts, "" for nowhere; those of `node_local`
+    have no port. Without any the server listens on all of the host. `rate_limit` is queries a second of one client, 0
+    for any."""
 
     kubeconfig: str = ""
     domain: str = "cluster.local"
-    addresses: Sequence[str] = ("0.0.0.0:53",)
+    addresses: Sequence[str] = ()
+    node_local: Sequence[str] = ()
     reverse: Sequence[str] = ()
     ttl: int = 5
     pods: PodRecords = "verified"
@@ -55,7 +57,7 @@ class Flags:
 
 def dns(flags: Flags) -> None:
     """Cluster DNS for any API server. Raises ValueError for flags that cannot be meant."""
-    listening = [_place("listen", text) for text in flags.addresses]
+    listening = _listening(flags)
     pages = [_place(flag, text) for flag, text in _pages(flags) if text]
     for address, port in pages:
         if address in _WILDCARDS or (address, port) in listening:
@@ -66,12 +68,28 @@ def dns(flags: Flags) -> None:
         upstream = flags.forwarding.settings()
     except BadUpstream as error:
         raise ValueError(str(error)) from error
-    if flags.workers == 1:
-        _work(flags, upstream, 0)
-    elif any(not port for _, port in listening):
+    if flags.workers > 1 and any(not port for _, port in listening):
         raise ValueError("--workers needs ports that are given: all of them listen on the same")
-    else:
-        workers.share(flags.workers, lambda number: _work(flags, upstream, number))
+    with _node_local(flags.node_local):
+        if flags.workers == 1:
+            _work(flags, upstream, 0)
+        else:
+            workers.share(flags.workers, lambda number: _work(flags, upstream, number))
+
+
+def _listening(flags: Flags) -> list[_Place]:
+    """Where to listen."""
+    given = [_place("listen", text) for text in flags.addresses]
+    return [*given, *((address, 53) for address in flags.node_local)] or [("0.0.0.0", 53)]
+
+
+def _node_local(addresses: Sequence[str]) -> AbstractContextManager[None]:
+    """The node's own addresses; the kernel's room is loaded by those who have any."""
+    if not addresses:
+        return nullcontext()
+    from fairway.assemble.nodelocal import untracked
+
+    return untracked(addresses)
 
 
 def _work(flags: Flags, upstream: Settings, number: int) -> None:
@@ -90,7 +108,7 @@ def _work(flags: Flags, upstream: Settings, number: int) -> None:
             autopath=flags.autopath,
             searches=_searches(flags.forwarding.resolv_conf) if flags.autopath else (),
         )
-        addresses = [_place("listen", text) for text in flags.addresses]
+        addresses = _listening(flags)
         metrics = Metrics()
         forwarder = Forwarder(upstream, metrics) if upstream.configured else None
         server = DnsServer(client, zone=zone, addresses=addresses, upstream=forwarder, metrics=metrics, options=options)

@@ -13,7 +13,15 @@ import click
     "--kubeconfig", default="", metavar="FILE", help="Default: in a pod its service account; else as kubectl."
 )
 @click.option("--domain", default="cluster.local", show_default=True, help="The cluster's zone.")
-@click.option("--listen", "addresses", multiple=True, default=["0.0.0.0:53"], show_default=True, metavar="ADDRESS:PORT")
+@click.option(
+    "--listen", "addresses", multiple=True, metavar="ADDRESS:PORT", help="Default: port 53 of all IPv4 addresses."
+)
+@click.option(
+    "--node-local",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Put this address on the node, without connection tracking, and listen there on port 53.",
+)
 @click.option("--reverse", multiple=True, metavar="CIDR", help="Ranges whose reverse names are ours (Services, pods).")
 @click.option("--ttl", default=5, show_default=True, help="Seconds that answers may be kept.")
 @click.option(
