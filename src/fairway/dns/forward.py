@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -22,7 +23,7 @@ from fairway.dns.harvest import Bounds, Kept, harvest, plain, records, render
 from fairway.dns.inquiry import QR, Inquiry, Query, Unreadable, read_query, wire_name
 from fairway.dns.metrics import Metrics
 from fairway.dns.names import Name, lower
-from fairway.dns.records import Rcode, Record
+from fairway.dns.records import Answer, Rcode, Record
 from fairway.dns.resolv import Endpoint
 from fairway.dns.upstream import Health, NoAnswer, Upstream
 
@@ -43,7 +44,8 @@ _log = logging.getLogger(__name__)
 class Settings:
     """Whom to ask and how. `servers` are for all names, `stubs` for the names in a domain. `per_try` and `total` are
     seconds, and so is `patience`: how long a client waits for a fresh answer when there is a stale one (RFC 8767
-    section 5). `questions` are under way at once at most, for `clients` waiting ones."""
+    section 5). `questions` are under way at once at most, for `clients` waiting ones. `mark` is a word that only those
+    know who must not forward to one another: made anew here, shared by workers of one server."""
 
     servers: tuple[Endpoint, ...] = ()
     stubs: tuple[tuple[Name, tuple[Endpoint, ...]], ...] = ()
@@ -55,6 +57,7 @@ class Settings:
     patience: float = 1.8
     questions: int = 512
     clients: int = 10_000
+    mark: str = field(default_factory=lambda: secrets.token_hex(8), compare=False)
 
     @property
     def configured(self) -> bool:
@@ -145,13 +148,18 @@ class Forwarder:
         hit = self._hit(query.inquiry, peek=True)
         return render(query, hit.kept, age=hit.age) if hit is not None else None
 
-    async def lookup(self, name: Name, type: int) -> tuple[Record, ...]:
-        """The records that answer a question of our own, aliases first; none if nobody could tell."""
+    async def follow(self, name: Name, type: int) -> Answer:
+        """The answer to a question of our own: its records, aliases first, and how it ends."""
         outcome = await self._resolve(Inquiry(wire_name(name), type), ask=True)
-        if outcome.kept.failure:
-            return ()
+        rcode = Rcode(outcome.kept.rcode) if not outcome.kept.failure else Rcode.SERVFAIL
         found = records(outcome.kept, outcome.age)
-        return tuple(replace(each, ttl=STALE_TTL) for each in found) if outcome.stale else found
+        if outcome.stale:
+            found = tuple(replace(each, ttl=STALE_TTL) for each in found)
+        return Answer(rcode, found, authoritative=False)
+
+    async def lookup(self, name: Name, type: int) -> tuple[Record, ...]:
+        """The records alone; none if nobody could tell."""
+        return (await self.follow(name, type)).answer
 
     # ---- the cache --------------------------------------------------------------------------------------------
 
@@ -279,10 +287,11 @@ class Forwarder:
 def _routes(settings: Settings) -> list[_Route]:
     """The longest domains first, so that the first that fits is the one."""
     groups = [*settings.stubs, ((), settings.servers)] if settings.servers else settings.stubs
-    made = [
-        _Route(lower(domain), tuple(Upstream(each, domain) for each in servers), settings.policy)
-        for domain, servers in groups
-    ]
+    made: list[_Route] = []
+    for group, (domain, servers) in enumerate(groups):
+        marks = [f"{group}-{number}-{settings.mark}".encode() for number in range(len(servers))]
+        upstreams = tuple(Upstream(each, lower(domain), mark) for each, mark in zip(servers, marks, strict=True))
+        made.append(_Route(lower(domain), upstreams, settings.policy))
     return sorted(made, key=lambda route: -len(route.domain))
 
 

@@ -23,7 +23,7 @@ from fairway.dns.guard import Guard, RateLimit
 from fairway.dns.metrics import Metrics
 from fairway.dns.names import Name
 from fairway.dns.paths import Paths
-from fairway.dns.records import Record, Root
+from fairway.dns.records import Answer, Record, Root
 from fairway.dns.tcp import DEFAULT_LIMITS, Limits, TcpListener
 from fairway.dns.udp import Elsewhere, UdpListener
 from fairway.dns.wire import Manner, Referral
@@ -86,6 +86,9 @@ class Upstream(Protocol):
 
     def resolve_cached(self, message: bytes, *, udp: bool) -> bytes | None:
         """The reply to any octets, if they are a query that can be answered at once."""
+
+    async def follow(self, name: Name, type: int) -> Answer:
+        """The answer for a name that an alias leads to: its records, and how it ends (SERVFAIL: nobody could tell)."""
 
     async def lookup(self, name: Name, type: int) -> tuple[Record, ...]:
         """The records of a name, aliases on the way included; empty if there are none or nobody answers."""
@@ -214,7 +217,8 @@ class DnsServer:
         if self._upstream is None:
             return wire.failure(referral.message)
         if referral.chain:
-            return referral.finish(await self._upstream.lookup(referral.question.name, referral.question.type))
+            found = await self._upstream.follow(referral.question.name, referral.question.type)
+            return referral.finish(found.answer, rcode=found.rcode)
         return await self._upstream.resolve(referral.message, udp=referral.udp, client=client)
 
     async def _walk(self, paths: Paths, referral: Referral, client: str) -> bytes:

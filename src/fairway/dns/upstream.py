@@ -55,15 +55,15 @@ class Health(Enum):
 
 
 class Upstream:
-    """The server at `endpoint`. `zone` is what it is asked about (the root for all)."""
+    """The server at `endpoint`. `zone` is what it is asked about (the root for all). `mark` is a label that no name has
+    but those of the questions by which it is tested for leading back here: to this process, or one that shares it."""
 
-    def __init__(self, endpoint: Endpoint, zone: Name = ()) -> None:
+    def __init__(self, endpoint: Endpoint, zone: Name, mark: bytes) -> None:
         self.endpoint = endpoint
         self.text = endpoint_text(endpoint)
-        self._zone = zone
+        self._probes = (mark, *zone)
         self._failures = 0
         self._looped = False
-        self._probe = b""
         self._troubled = asyncio.Event()
         self._keeps_case = True
         self._knows_edns = True
@@ -90,8 +90,8 @@ class Upstream:
         return reply
 
     def is_probe(self, inquiry: Inquiry, client: str) -> bool:
-        """Whether this is the question by which the server was tested for leading back to us: then it does."""
-        if inquiry.name != self._probe:
+        """Whether this is a question by which the server was tested for leading back to us: then it does."""
+        if inquiry.labels[1:] != self._probes:
             return False
         if not self._looped:
             _log.error(
@@ -116,10 +116,9 @@ class Upstream:
 
     async def _leads_elsewhere(self) -> bool:
         """Whether the server answers a question that nobody else asks without asking it of us in turn."""
-        labels = tuple(str(secrets.randbits(62)).encode() for _ in range(2))
-        self._probe = wire_name((*labels, *self._zone))
+        probe = wire_name((secrets.token_hex(8).encode(), *self._probes))
         before, self._looped = self._looped, False
-        answered = await self._answers(Inquiry(self._probe, _HINFO))
+        answered = await self._answers(Inquiry(probe, _HINFO))
         passed = answered and not self._looped
         self._looped = self._looped or (before and not passed)
         if passed and before:

@@ -19,7 +19,7 @@ from fairway.dns import names
 from fairway.dns.cache import Limits
 from fairway.dns.forward import Forwarder, Settings
 from fairway.dns.metrics import Metrics
-from fairway.dns.records import Type
+from fairway.dns.records import Rcode, Type
 from tests.unit.dns.elsewhere import Elsewhere, Manner, elsewhere, reply
 
 WWW = "www.example.com"
@@ -354,6 +354,28 @@ def test_a_server_that_leads_back_to_us_is_not_asked() -> None:
     asyncio.run(run())
 
 
+def test_a_worker_knows_the_test_of_another_and_does_not_pass_it_on() -> None:
+    async def run() -> None:
+        async with elsewhere(fine) as server, asyncio.timeout(20):
+            seen: list[bytes] = []
+            server.take = lambda octets, *_: seen.append(octets) or []  # type: ignore[method-assign, func-returns-value]
+            settings = replace(IN_TURN, servers=(server.endpoint,))
+            stop = asyncio.Event()
+            running = asyncio.create_task(Forwarder(settings, Metrics()).run(stop))
+            while not seen:
+                await asyncio.sleep(0.01)
+            stop.set()
+            await running
+            probe = seen[0]
+            for other, passes_on in ((settings, False), (replace(settings, mark="another"), True)):
+                before = len(seen)
+                worker = Forwarder(other, Metrics())
+                answer = dns.message.from_wire(await worker.resolve(probe, udp=True, client="127.0.0.1"))
+                assert (answer.rcode(), len(seen) > before) == (dns.rcode.SERVFAIL, passes_on)
+
+    asyncio.run(run())
+
+
 def test_a_question_that_comes_back_waits_for_itself_and_is_not_multiplied() -> None:
     async def story(scene: Scene) -> None:
         (server,) = scene.servers
@@ -553,22 +575,28 @@ def test_a_server_of_the_other_family() -> None:
 # Questions of our own
 
 
-def test_lookup_tells_the_aliases_and_what_they_lead_to() -> None:
+def test_an_answer_of_our_own_has_the_aliases_and_what_they_lead_to() -> None:
     async def story(scene: Scene) -> None:
-        found = await scene.forwarder.lookup(names.parse(WWW), Type.A)
-        assert [str(each) for each in found] == [
+        answer = await scene.forwarder.follow(names.parse(WWW), Type.A)
+        assert answer.rcode == Rcode.NOERROR
+        assert [str(each) for each in answer.answer] == [
             f"{WWW}. 300 IN CNAME web.example.net.",
             "web.example.net. 60 IN A 198.51.100.8",
         ]
+        assert await scene.forwarder.lookup(names.parse(WWW), Type.A) == answer.answer
 
     play(story, lambda asked: reply(asked, f"{WWW} 300 CNAME web.example.net", "web.example.net 60 A 198.51.100.8"))
 
 
-def test_lookup_tells_nothing_when_nobody_knows() -> None:
+@pytest.mark.parametrize(
+    ("said", "meant"), [("NXDOMAIN", "NXDOMAIN"), ("REFUSED", "SERVFAIL"), ("SERVFAIL", "SERVFAIL")]
+)
+def test_an_answer_of_our_own_says_how_it_ends(said: str, meant: str) -> None:
     async def story(scene: Scene) -> None:
-        assert await scene.forwarder.lookup(names.parse(WWW), Type.A) == ()
+        answer = await scene.forwarder.follow(names.parse(WWW), Type.A)
+        assert (answer.rcode.name, answer.answer) == (meant, ())
 
-    play(story, lambda asked: reply(asked, rcode="SERVFAIL"))
+    play(story, lambda asked: reply(asked, rcode=said))
 
 
 @pytest.mark.parametrize(

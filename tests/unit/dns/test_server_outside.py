@@ -9,6 +9,7 @@ from typing import cast
 import dns.flags
 import dns.message
 import dns.rcode
+import pytest
 
 from fairway.client.base import Client
 from fairway.dns import metrics as told
@@ -123,16 +124,21 @@ def test_an_external_name_without_the_asked_family_is_an_alias_alone() -> None:
     outside(story, world)
 
 
-def test_an_external_name_is_told_when_nobody_outside_answers() -> None:
+@pytest.mark.parametrize(
+    ("manner", "rcode"),
+    [(lambda _: None, "SERVFAIL"), (lambda asked: reply(asked, rcode="NXDOMAIN"), "NXDOMAIN")],
+    ids=["nobody answers", "there is no such name"],
+)
+def test_an_external_name_is_told_with_how_its_target_ends(manner: Manner, rcode: str) -> None:
+    """RFC 6604 section 3: the last name decides. A client must not take silence for a name without addresses."""
+
     async def story(running: Running, _: Elsewhere) -> None:
         message = await running.udp("db.default.svc.cluster.local")
-        assert (message.rcode(), lines(message)) == (
-            dns.rcode.NOERROR,
-            ["db.default.svc.cluster.local. 5 IN CNAME db.example.com."],
-        )
-        assert (await running.udp("www.example.com")).rcode() == dns.rcode.SERVFAIL
+        alias = "db.default.svc.cluster.local. 5 IN CNAME db.example.com."
+        assert (dns.rcode.to_text(message.rcode()), lines(message)) == (rcode, [alias])
+        assert (await running.udp("www.example.com")).rcode() == message.rcode()
 
-    outside(story, lambda _: None)
+    outside(story, manner)
 
 
 def test_an_alias_that_comes_back_from_outside_is_not_followed_for_ever() -> None:
