@@ -4,8 +4,9 @@
 
 `fairway dns` runs as it would in a pod, pinned to one processor, with a stand-in for the API server (see `proxy_api`):
 Services of one port and five endpoints each, every seventh of them headless, and the Pods behind them. dnsperf asks on
-loopback from the other processor: each name once (the general path), then again and again. Knot and NSD, where Debian's
-packages are installed, serve the same records, exported from the zone.
+loopback from the other processor: each name once (the general path), then again and again; names outside are forwarded
+to a server in this process. Knot and NSD, where Debian's packages are installed, serve the same records, exported from
+the zone.
 
 A machine that others use too gives a server less than its processor; so each rate is printed twice: answers a second,
 and answers per second of the server's processor time. While dnsperf asks at half of the rate it reached, a client asks
@@ -25,6 +26,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +38,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import proxy_api as api
 
 FAIRWAY = str(Path(__file__).resolve().parent.parent / ".venv" / "bin" / "fairway")
-ADDRESS, PORT = "127.0.0.1", 5300
+ADDRESS, PORT, OUTSIDE_PORT = "127.0.0.1", 5300, 5301
+OUTSIDE = 2000  # names outside, well within the cache
 LONGEST = 60.0  # seconds for anything
 OUTSTANDING = 200
 SAMPLES = 2000
@@ -208,6 +211,7 @@ def fairway(place: Path, api_port: int, workers: int) -> Server:
         str(workers),
     ]
     words += ["--reverse", "10.0.0.0/8", "--metrics-address", "", "--health-address", ""]
+    words += ["--forward", f"{ADDRESS}:{OUTSIDE_PORT}"]
     return Server(words, place)
 
 
@@ -315,6 +319,31 @@ def stand_in(count: int) -> Iterator[tuple[api.StandIn, int]]:
         served.close()
 
 
+@contextmanager
+def world() -> Iterator[None]:
+    """A server of the names outside, which has one address for each."""
+    answer = struct.pack("!HHHIH4B", 0xC00C, 1, 1, 3600, 4, 198, 51, 100, 7)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.bind((ADDRESS, OUTSIDE_PORT))
+
+        def serve() -> None:
+            while True:
+                asked, peer = opened.recvfrom(4096)
+                question = asked[12 : asked.index(b"\0", 12) + 5]
+                opened.sendto(asked[:2] + struct.pack("!5H", 0x8180, 1, 1, 0, 0) + question + answer, peer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield
+
+
+def measure_outside(server: Server, place: Path, seconds: float) -> None:
+    """Names that are forwarded: asked for the first time, and known."""
+    file = place / "outside.questions"
+    file.write_text("".join(f"host-{number}.example.com A\n" for number in range(OUTSIDE)))
+    show("outside, asked once", dnsperf(server, file, "-n", "1"))
+    show("outside, known", dnsperf(server, file, "-l", str(seconds)))
+
+
 def measure(what: str, server: Server, files: dict[str, Path], seconds: float, sample: Sequence[str]) -> None:
     """All figures of one server, printed."""
     started = server.wait_for(sample[-1])
@@ -355,10 +384,11 @@ def main() -> None:
         for kind, file in files.items():
             file.write_text("\n".join(lines[kind]) + "\n")
         sample = [*lines["mixture"][:SAMPLES], KINDS["A"](told.services - 1)]
-        with stand_in(told.services) as (served, port):
+        with stand_in(told.services) as (served, port), world():
             server = fairway(place, port, told.workers)
             try:
                 measure("fairway dns", server, files, told.seconds, sample)
+                measure_outside(server, place, told.seconds)
                 taken = freshness(served)
                 print(
                     f"  a write is answered after {statistics.median(taken):.2f} ms (median; at most {max(taken):.2f})"
