@@ -25,13 +25,15 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One line of `ip route`: `via` is None for destinations on the link; `source` is the preferred source."""
+    """One line of `ip route`: `via` is None for destinations on the link; `source` is the preferred source; `refusal`
+    is "unreachable", "blackhole" or "prohibit" for a route that leads nowhere."""
 
     destination: Network
     device: str
     via: Address | None = None
     source: Address | None = None
     metric: int = 0
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

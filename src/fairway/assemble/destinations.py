@@ -1,23 +1,18 @@
 """What the destination of `fairway trace` stands for: address and port, and what is worth a note about them.
 
-`of_service` and `of_pod` are pure; `find` asks the API.
+Everything is pure: what names stand for is in the catalogue.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
-from fairway.client.base import ApiError, Client
-from fairway.lab.topology import Topology
-from fairway.objects import kinds
+from fairway.assemble.catalogue import Catalogue
 from fairway.packet import Protocol
 
-SERVICE_NAME = "kubernetes.io/service-name"
 Object = Mapping[str, Any]
 
 
@@ -58,54 +53,56 @@ class Wanted:
         return QuestionError(f"--to {self.said}: {why}")
 
 
-async def find(client: Client, topology: Topology, wanted: Wanted, namespace: str) -> Destination:
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What names stand for besides objects: nodes and, in a lab, the outside client; `domain` is the cluster's."""
+
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    domain: str = "cluster.local"
+
+    def address(self, host: str) -> str:
+        """The address a node's or the client's name stands for, or the address itself; "" for other names."""
+        if host in self.addresses:
+            return self.addresses[host]
+        try:
+            return str(ipaddress.ip_address(host))
+        except ValueError:
+            return ""
+
+
+def find(catalogue: Catalogue, places: Places, wanted: Wanted, namespace: str) -> Destination:
     """Node, `client`, address, Service or pod, in this order; `svc/` and `pod/` say which is meant. Raises
     QuestionError."""
-    if address := address_of(topology, wanted.host):
+    if address := places.address(wanted.host):
         if not wanted.port.isdigit():
             raise wanted.error("needs a port between 1 and 65535 after the last ':'")
         return Destination(address, int(wanted.port))
-    what, _, host = wanted.host.rpartition("/")
-    if what not in ("", *_SERVICE_WORDS, *_POD_WORDS):
-        raise wanted.error("only svc/NAME and pod/NAME may have a '/'")
-    name, _, second = host.removesuffix(f".svc.{topology.domain}").removesuffix(".svc").partition(".")
-    there = second or namespace
-    service = None if what in _POD_WORDS else await _get(client, kinds.SERVICE, name, there, wanted)
+    what, name, there = service_name(wanted, places.domain, namespace)
+    service = None if what in _POD_WORDS else catalogue.services.get((there, name))
     if service is not None:
-        selector = f"{SERVICE_NAME}={name}"
-        slices = (await client.list(kinds.ENDPOINT_SLICE, there, label_selector=selector)).items
-        return of_service(service, [msgspec.json.decode(raw) for raw in slices], wanted)
-    pod = None if what in _SERVICE_WORDS else await _get(client, kinds.POD, host, namespace, wanted)
+        return of_service(service, catalogue.slices_of(there, name), wanted)
+    host = wanted.host.rpartition("/")[2]
+    pod = None if what in _SERVICE_WORDS else catalogue.pods.get((namespace, host)) or catalogue.pods.get((there, name))
     if pod is not None:
         return of_pod(pod, wanted)
     kind = "Service" if what in _SERVICE_WORDS else "pod" if what in _POD_WORDS else "Service or pod"
     raise wanted.error(f'there is no {kind} "{name}" in namespace {there}')
 
 
+def service_name(wanted: Wanted, domain: str, namespace: str) -> tuple[str, str, str]:
+    """The word before the `/`, the Service's name and its namespace: `web`, `web.shop`, `shop/web`,
+    `svc/web.shop.svc.cluster.local`. Raises QuestionError."""
+    what, _, host = wanted.host.rpartition("/")
+    if "/" in what:
+        raise wanted.error("no more than one '/' may stand in it")
+    name, _, second = host.removesuffix(f".svc.{domain}").removesuffix(".svc").partition(".")
+    if what not in ("", *_SERVICE_WORDS, *_POD_WORDS):
+        return "", name, what
+    return what, name, second or namespace
+
+
 _SERVICE_WORDS = ("svc", "service", "services")
 _POD_WORDS = ("pod", "pods", "po")
-
-
-def address_of(topology: Topology, host: str) -> str:
-    """The address a node's or the client's name stands for, or the address itself; "" for other names."""
-    for node in topology.nodes:
-        if node.name == host:
-            return node.address
-    if host == "client":
-        return topology.outside_client
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return ""
-
-
-async def _get(client: Client, kind: kinds.Kind, name: str, namespace: str, wanted: Wanted) -> dict[str, Any] | None:
-    try:
-        return await client.get(kind, name, namespace)
-    except ApiError as error:
-        if error.code == 404:
-            return None
-        raise wanted.error(error.message) from error
 
 
 def of_service(service: Object, slices: Sequence[Object], wanted: Wanted) -> Destination:

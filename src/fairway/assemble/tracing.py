@@ -1,44 +1,48 @@
-"""What the tracer needs, gathered from a live lab: the node's rules, addresses and routes, and the names of things."""
+"""What the tracer needs, put together: from a lab, from this machine, or from files; and the way of one packet."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-import msgspec
-
-from fairway.assemble.destinations import Destination, QuestionError, Wanted, address_of, find
-from fairway.client.base import ApiError, Client
+from fairway.assemble.catalogue import Catalogue, Object, addresses_of
+from fairway.assemble.destinations import Destination, Places, QuestionError, Wanted, find, service_name
 from fairway.client.kubeconfig import connect, load
-from fairway.kernel.linux import netns
+from fairway.kernel.linux import netns, observed
 from fairway.kernel.linux.links import LinuxLinks
-from fairway.kernel.linux.netfilter import LinuxNetfilter
 from fairway.lab import build
 from fairway.lab.state import StateDir
 from fairway.lab.topology import Topology
 from fairway.node import Node
-from fairway.objects import kinds
-from fairway.packet import Family, Packet, Protocol, Verdict, family_of
-from fairway.ruleset import iptables
+from fairway.packet import Packet, Protocol, Verdict, family_of
+from fairway.trace.connections import Original
+from fairway.trace.evidence import guesses, texts
+from fairway.trace.evidence.bundle import CONTENTS
+from fairway.trace.evidence.gathered import Gathered, Scene
 from fairway.trace.steps import Trace
 from fairway.trace.walk import trace as walk
 
 ROUTER = "segment"
 SEGMENT_DEVICE = "eth0"
 ARRIVED = (Verdict.ENDPOINT, Verdict.UNTRANSLATED)
+HERE = ("node", "localhost")
+"""What the node whose rules are read may be called, besides its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What `fairway trace` is asked: source and destination as the user wrote them."""
+    """What `fairway trace` is asked: source and destination as the user wrote them. `source_port` 0: of a connection
+    that is not there yet; `in_interface` "": found out."""
 
     source: str
     destination: str
     protocol: str = "TCP"
     namespace: str = "default"
+    source_port: int = 0
+    in_interface: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class Answer:
     trace: Trace
     names: Mapping[str, str]
     then: Trace | None = None
+    catalogue: Catalogue = field(default_factory=Catalogue)
 
     @property
     def delivered(self) -> bool:
@@ -68,30 +73,189 @@ class _Start:
 def ask(state: StateDir, question: Question) -> Answer:
     """Follow one packet in a live lab. Raises QuestionError, StateError."""
     topology = state.topology()
-    return asyncio.run(_ask(state, topology, question))
+    catalogue = asyncio.run(_fetch(str(state.kubeconfig)))
+    wanted = Wanted.read(question.destination, Protocol(question.protocol))
+    destination = find(catalogue, _lab_places(topology), wanted, question.namespace)
+    start = _start(catalogue, topology, question, destination.address)
+    names = {node.address: node.name for node in topology.nodes} | catalogue.names()
+    names[topology.outside_client] = "the outside client"
+    scene = _observe(topology, start.member, bool(question.source_port)).scene(family_of(destination.address))
+    source = start.address or own_address(scene.node, destination.address)
+    packet = _packet(question, source, destination, wanted.protocol, question.in_interface or start.in_interface)
+    notes = (*destination.notes, *_outside_notes(topology, start, destination))
+    first = follow(scene, packet, notes)
+    return Answer(first, names, _on_the_next_node(topology, start, first), catalogue)
 
 
-async def _ask(state: StateDir, topology: Topology, question: Question) -> Answer:
-    client = connect(load(str(state.kubeconfig)))
+async def _fetch(kubeconfig: str | None) -> Catalogue:
+    client = connect(load(kubeconfig))
     try:
-        wanted = Wanted.read(question.destination, Protocol(question.protocol))
-        destination = await find(client, topology, wanted, question.namespace)
-        start = await _start(client, topology, question, destination.address)
-        names = await _names(client, topology)
+        return await Catalogue.fetch(client)
     finally:
         await client.close()
-    node, rules = _observe(topology, start.member, family_of(destination.address))
-    source = start.address or _own_address(node, destination.address)
-    if family_of(source) is not family_of(destination.address):
+
+
+def _lab_places(topology: Topology) -> Places:
+    addresses = {node.name: node.address for node in topology.nodes} | {"client": topology.outside_client}
+    return Places(addresses, topology.domain)
+
+
+def ask_here(question: Question, node: str, kubeconfig: str, objects: Catalogue) -> Answer:
+    """Follow one packet by the rules that this machine's kernel holds. `node` is its name in the cluster; names are
+    looked up in the kubeconfig's cluster ("": among `objects`). Raises QuestionError, EvidenceError, KernelError."""
+    catalogue = asyncio.run(_fetch(kubeconfig)) if kubeconfig else objects
+    gathered = live(None, node or os.uname().nodename, bool(question.source_port))
+    return ask_of(gathered, catalogue, question)
+
+
+def ask_of(gathered: Gathered, catalogue: Catalogue, question: Question) -> Answer:
+    """Follow one packet by what was gathered of a node. Raises QuestionError, TraceError."""
+    wanted = Wanted.read(question.destination, Protocol(question.protocol))
+    own = _own_names(gathered, catalogue)
+    named = _destination(gathered, catalogue, own, wanted, question.namespace)
+    scene = gathered.scene(family_of(named.address))
+    scene = guesses.with_addresses(scene, named.address, wanted.protocol, named.port)
+    source, device, notes = _source(scene, catalogue, own, question, named.address)
+    packet = _packet(question, source, named, wanted.protocol, device)
+    return Answer(follow(scene, packet, (*named.notes, *notes)), catalogue.names(), None, catalogue)
+
+
+def live(namespace: str | None, name: str, connections: bool) -> Gathered:
+    """What the kernel holds now in a namespace (None: this thread's). Raises EvidenceError, KernelError."""
+    pieces = observed.observe(namespace, connections=connections)
+    found = [texts.read(piece.command, piece.text, CONTENTS[piece.name]) for piece in pieces if not piece.failure]
+    gathered = Gathered.read(found, name, whole=True)
+    gathered.notes += [
+        f"`{piece.command}` could not be read: {piece.failure}."
+        for piece in pieces
+        if piece.failure and CONTENTS[piece.name] in texts.RULES
+    ]
+    if not gathered.interfaces:  # a machine without iproute2
+        links = LinuxLinks(namespace)
+        gathered.interfaces, gathered.routes["main"] = list(links.interfaces()), list(links.routes())
+    return gathered
+
+
+def follow(scene: Scene, packet: Packet, notes: Iterable[str] = ()) -> Trace:
+    """Walk, with what is worth a note about the packet and what was gathered."""
+    found = walk(scene.rules, scene.node, packet, settings=scene.settings, connections=scene.connections)
+    said = (*notes, *scene.notes, *_about_connections(scene, packet), *_about_bridge(scene, found), *found.notes)
+    return replace(found, notes=tuple(dict.fromkeys(said)))
+
+
+def _about_connections(scene: Scene, packet: Packet) -> Iterator[str]:
+    """Connections of this client to this place that go on as they began, whatever rules say now."""
+    ends = Original(packet.source, packet.destination, packet.source_port, packet.destination_port)
+    if scene.connections.find(packet.protocol, ends) is not None:
+        return
+    alike = scene.connections.alike(packet.protocol, ends)
+    if alike:
+        ports = ", ".join(str(entry.original.source_port) for entry in alike[:5]) + (", ..." if len(alike) > 5 else "")
+        yield (
+            f"The kernel knows {len(alike)} connection(s) of this client to this place already, from port {ports}; "
+            "they go where they began to go. --source-port follows one of them."
+        )
+
+
+def _about_bridge(scene: Scene, found: Trace) -> Iterator[str]:
+    """Answers that go from pod to pod within the bridge are translated back only if bridged packets meet the rules."""
+    if scene.settings.bridge_rules or not found.packet.in_interface:
+        return
+    for path in found.branches:
+        if path.outcome.verdict is Verdict.ENDPOINT and path.egress.device == found.packet.in_interface:
+            if not path.outcome.masqueraded:
+                yield (
+                    f"net.bridge.bridge-nf-call-iptables is 0: {path.outcome.endpoint} is on the same bridge as the "
+                    "client and answers it directly, untranslated; the client does not know that address and refuses "
+                    "the answer."
+                )
+            return
+
+
+def _packet(question: Question, source: str, to: Destination, protocol: Protocol, device: str) -> Packet:
+    """The packet asked about. Raises QuestionError where its ends do not fit each other."""
+    if family_of(source) is not family_of(to.address):
         raise QuestionError(f"--to {question.destination}: {question.source} has no address of that family")
-    if source == destination.address and start.in_interface:
+    if source == to.address and device:
         why = f"{question.source} reaches itself by its loopback; no rule sees the packet"
         raise QuestionError(f"--to {question.destination}: {why}")
-    packet = Packet(source, destination.address, wanted.protocol, destination.port, in_interface=start.in_interface)
-    notes = (*destination.notes, *_outside_notes(topology, start, destination))
-    first = walk(rules, node, packet)
-    first = replace(first, notes=(*notes, *first.notes))
-    return Answer(first, names, _on_the_next_node(topology, start, first))
+    return Packet(source, to.address, protocol, to.port, question.source_port or 40000, device)
+
+
+def _own_names(gathered: Gathered, catalogue: Catalogue) -> dict[str, list[str]]:
+    """The names of nodes with their addresses; that of the node at hand stands for those of its devices."""
+    own = [str(address.ip) for interface in gathered.interfaces for address in interface.addresses]
+    found = catalogue.node_addresses()
+    for name in (gathered.name, *HERE):
+        if name and (own or name not in found):
+            found[name] = own
+    return found
+
+
+def _destination(
+    gathered: Gathered, catalogue: Catalogue, own: Mapping[str, list[str]], wanted: Wanted, namespace: str
+) -> Destination:
+    if wanted.host in own and not own[wanted.host]:
+        raise wanted.error(f"the addresses of {wanted.host} are not known; write one, or give --ip-addr")
+    places = Places({name: addresses[0] for name, addresses in own.items() if addresses})
+    if catalogue.given or places.address(wanted.host):
+        return find(catalogue, places, wanted, namespace)
+    _, name, there = service_name(wanted, places.domain, namespace)
+    known = [p for _, _, ruleset in gathered.iptables for p in guesses.service_places(ruleset, there, name)]
+    fits = [p for p in known if p.protocol is wanted.protocol and wanted.port in ("", p.name, str(p.port))]
+    if not known:
+        why = f"the rules name no Service {there}/{name}; give its address, or its objects with --objects"
+        raise wanted.error(why)
+    if len({(p.address, p.port) for p in fits}) != 1:
+        ports = ", ".join(f"{p.port}/{p.protocol}" for p in known)
+        raise wanted.error(f"name one port after the ':'; the rules know {ports}")
+    note = f"That {there}/{name} is {fits[0].address} is what the rules' comments say."
+    return Destination(fits[0].address, fits[0].port, (note,))
+
+
+def _source(
+    scene: Scene, catalogue: Catalogue, own: Mapping[str, list[str]], question: Question, destination: str
+) -> tuple[str, str, tuple[str, ...]]:
+    """The packet's source address, the device it comes in by, and what was assumed."""
+    said = question.source
+    if said in (scene.node.name, *HERE) and said:
+        return own_address(scene.node, destination), question.in_interface, ()
+    family = family_of(destination)
+    address = next((a for a in own.get(said, ()) if family_of(a) is family), "") or _literal(said)
+    if not address:
+        pod = _pod(catalogue, question)
+        spec, addresses = pod.get("spec") or {}, [a for a in addresses_of(pod) if family_of(a) is family]
+        if not addresses:
+            raise QuestionError(f"--from {said}: the pod has no {family} address")
+        address = addresses[0]
+        node = spec.get("nodeName") or ""
+        if spec.get("hostNetwork") and node == scene.node.name:
+            return own_address(scene.node, destination), question.in_interface, ()
+    if question.in_interface:
+        return address, question.in_interface, ()
+    device, note = guesses.arrival(scene, ipaddress.ip_address(address))
+    return address, device, (note,) if note else ()
+
+
+def _literal(said: str) -> str:
+    try:
+        return str(ipaddress.ip_address(said.strip("[]")))
+    except ValueError:
+        return ""
+
+
+def _pod(catalogue: Catalogue, question: Question) -> Object:
+    """The pod that `--from` names. Raises QuestionError."""
+    there, _, name = question.source.removeprefix("pod/").rpartition("/")
+    namespace = there or question.namespace
+    found = catalogue.pods.get((namespace, name))
+    if found is not None:
+        return found
+    if not catalogue.given:
+        why = "names need --objects FILE or --kubeconfig FILE; without them write an address, or `node` for the node"
+        raise QuestionError(f"--from {question.source}: {why}")
+    why = f'there is no node and in namespace {namespace} no pod "{name}"'
+    raise QuestionError(f"--from {question.source}: {why}; in a lab `client` is the outside client")
 
 
 def _outside_notes(topology: Topology, start: _Start, destination: Destination) -> Iterator[str]:
@@ -107,73 +271,40 @@ def _on_the_next_node(topology: Topology, start: _Start, first: Trace) -> Trace 
     path = first.branches[0]
     if there in ("", start.member) or len(first.branches) > 1 or path.outcome.verdict is not Verdict.UNTRANSLATED:
         return None
-    node, rules = _observe(topology, there, packet.family)
-    return walk(rules, node, replace(packet, source=path.source_seen or packet.source, in_interface=SEGMENT_DEVICE))
+    scene = _observe(topology, there, False).scene(packet.family)
+    return follow(scene, replace(packet, source=path.source_seen or packet.source, in_interface=SEGMENT_DEVICE))
 
 
-async def _start(client: Client, topology: Topology, question: Question, destination: str) -> _Start:
+def _start(catalogue: Catalogue, topology: Topology, question: Question, destination: str) -> _Start:
     source = question.source
     nodes = {node.name: node.address for node in topology.nodes}
     owner = {address: name for name, address in nodes.items()}
-    address = address_of(topology, source)
+    address = _lab_places(topology).address(source)
     if source in nodes or address in owner:
         return _Start(owner[address], "", "")
     if address == topology.outside_client:
         if destination in owner:
             return _Start(owner[destination], address, SEGMENT_DEVICE)
         return _Start(ROUTER, address, build.SEGMENT_BRIDGE)  # what is not on the segment goes to its router
-    pod = await _pod(client, question, address)
-    node = pod["spec"].get("nodeName", "")
-    ip = pod.get("status", {}).get("podIP", "")
+    if address:
+        pod = catalogue.pod_at(address)
+        if pod is None:
+            raise QuestionError(f"--from {source}: no pod, node or client of this lab has that address")
+    else:
+        pod = _pod(catalogue, question)
+    node = pod["spec"].get("nodeName") or ""
+    ip = next(iter(addresses_of(pod)), "")
     if not node or not ip:
         raise QuestionError(f"--from {source}: the pod has no node or no address yet")
     return _Start(node, "", "") if pod["spec"].get("hostNetwork") else _Start(node, ip, "cni0")
 
 
-async def _pod(client: Client, question: Question, address: str) -> dict[str, Any]:
-    if address:
-        listing = await client.list(kinds.POD)
-        for raw in listing.items:
-            pod: dict[str, Any] = msgspec.json.decode(raw)
-            if pod.get("status", {}).get("podIP") == address:
-                return pod
-        raise QuestionError(f"--from {question.source}: no pod, node or client of this lab has that address")
-    namespace, _, name = question.source.rpartition("/")
-    try:
-        return await client.get(kinds.POD, name, namespace or question.namespace)
-    except ApiError as error:
-        if error.code != 404:
-            raise QuestionError(f"--from {question.source}: {error.message}") from error
-        there = namespace or question.namespace
-        why = f'there is no node and in namespace {there} no pod "{name}"; `client` is the outside client'
-        raise QuestionError(f"--from {question.source}: {why}") from error
+def _observe(topology: Topology, member: str, connections: bool) -> Gathered:
+    """What a member's kernel holds now."""
+    return live(netns.path(topology.namespace(member)), member, connections)
 
 
-async def _names(client: Client, topology: Topology) -> dict[str, str]:
-    names = {node.address: node.name for node in topology.nodes}
-    names[topology.outside_client] = "the outside client"
-    for raw in (await client.list(kinds.NODE)).items:
-        node = msgspec.json.decode(raw)
-        for cidr in node["spec"].get("podCIDRs", []):  # flannel's next hop is the range's network address
-            names[cidr.partition("/")[0]] = node["metadata"]["name"]
-    for raw in (await client.list(kinds.POD)).items:
-        pod = msgspec.json.decode(raw)
-        ip = pod.get("status", {}).get("podIP")
-        if ip and not pod["spec"].get("hostNetwork"):
-            names[ip] = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-    return names
-
-
-def _observe(topology: Topology, member: str, family: Family) -> tuple[Node, iptables.Ruleset]:
-    """A member's addresses, routes and rules as its kernel holds them now."""
-    namespace = netns.path(topology.namespace(member))
-    with netns.entered(namespace):
-        links = LinuxLinks()
-        node = Node(member, tuple(links.interfaces()), tuple(links.routes()))
-        return node, iptables.parse(LinuxNetfilter().save(family))
-
-
-def _own_address(node: Node, destination: str) -> str:
+def own_address(node: Node, destination: str) -> str:
     """The source address a process on the node would use: the route's preferred one, else the device's first."""
     target = ipaddress.ip_address(destination)
     route = node.route(target)
@@ -187,5 +318,6 @@ def _own_address(node: Node, destination: str) -> str:
         if address.version == target.version
     ]
     if not same:
-        raise QuestionError(f"{node.name} has no address of the destination's family")
+        who = node.name or "the node"
+        raise QuestionError(f"{who} has no address of the destination's family, as far as is known (--ip-addr FILE)")
     return max(same, key=lambda found: found[0])[1]

@@ -23,6 +23,7 @@ for _command in (
     lab.start_node,
     lab.exec_,
     explain.trace,
+    explain.collect,
     proxy.proxy,
     names.env,
     proxy.render,

@@ -3,42 +3,127 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fairway.cli.base import EXIT_NOT_DELIVERED, LAB_OPTION, OUTPUT_OPTION, need_root
+from fairway.cli.base import EXIT_NOT_DELIVERED, LAB_OPTION, fail, need_root, warn
+
+if TYPE_CHECKING:
+    from fairway.assemble.tracing import Answer, Question
+
+_FILES: tuple[tuple[str, str, str], ...] = (
+    ("--rules", "rules", "iptables-save, ip6tables-save, iptables -L -v -n, nft list ruleset (text or JSON)."),
+    ("--ip-addr", "addresses", "Output of ip addr."),
+    ("--ip-route", "routes", "Output of ip route (show table all)."),
+    ("--ip-rule", "policy", "Output of ip rule."),
+    ("--conntrack", "connections", "Output of conntrack -L."),
+    ("--sysctl", "settings", "Output of sysctl -a."),
+    ("--objects", "objects", "Services, EndpointSlices, Pods, Nodes (YAML or JSON), for names."),
+)
+
+
+def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for flag, name, what in reversed(_FILES):
+        command = click.option(flag, name, multiple=True, metavar="FILE", help=f"{what} Repeatable.")(command)
+    return command
 
 
 @click.command()
-@click.option("--from", "source", required=True, help="Pod, node, `client`, or an address.")
+@click.option("--from", "source", required=True, help="Pod, node, `node` (whose rules are read), `client`, address.")
 @click.option("--to", "destination", required=True, help="SERVICE[.NS]:PORT, POD:PORT, NODE:PORT or ADDRESS:PORT.")
 @click.option("--protocol", type=click.Choice(["tcp", "udp", "sctp"]), default="tcp", show_default=True)
+@click.option("--source-port", type=click.IntRange(1, 65535), help="Of a connection that the kernel may know.")
+@click.option("--in-interface", default="", metavar="DEVICE", help="The device it comes in by. Default: found out.")
 @click.option("--namespace", "-n", default="default", show_default=True, help="Namespace of names without one.")
+@_file_options
+@click.option("--bundle", default="", metavar="FILE", help="What `fairway collect` made on a node.")
+@click.option("--node", default="", metavar="NAME", help="Read this machine's kernel (or the files) as node NAME.")
+@click.option("--kubeconfig", default="", metavar="FILE", help="Where names are looked up, with this machine's rules.")
 @click.option("--colour/--no-colour", default=None, help="Default: only on a terminal.")
 @LAB_OPTION
-@OUTPUT_OPTION
-def trace(
-    source: str, destination: str, protocol: str, namespace: str, colour: bool | None, lab: str, output: str
-) -> None:
-    """Follow one packet through a node's live rules, hook by hook, and say why it ends where it ends. A packet to
-    another node's address is followed there, too.
+@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def trace(output: str, colour: bool | None, lab: str, bundle: str, node: str, kubeconfig: str, **words: Any) -> None:
+    """Follow one packet through a node's rules, hook by hook, and say why it ends where it ends: in the lab, if it is
+    up (a packet to another node's address is followed there, too); else by the rules of this machine; or by files that
+    somebody saved on a node.
+
+    \b
+    fairway trace --from web-1 --to httpd-svc:8080
+    fairway trace --from 10.244.1.5 --to 10.96.203.6:8080 --rules rules.txt
+    fairway trace --from 203.0.113.9 --to node:30000 --bundle node-a.tar.gz --objects objects.yaml
+    fairway trace --node worker-3 --kubeconfig ~/.kube/config --from shop/web-1 --to db.shop:5432
 
     Exit code 0: some branch delivers it to an endpoint or to the address it names; 3: none does.
     """
-    need_root()
-    from fairway.assemble import tracing
+    from fairway.assemble.saved import Files
+    from fairway.assemble.tracing import Question
+
+    files = Files(bundle=bundle, **{name: words.pop(name) for _, name, _ in _FILES})
+    words |= {"protocol": words["protocol"].upper(), "source_port": words["source_port"] or 0}
+    question = Question(**words)
+    answer = _ask(question, files, node, kubeconfig, lab)
+    _tell(answer, output, sys.stdout.isatty() if colour is None else colour)
+    sys.exit(0 if answer.delivered else EXIT_NOT_DELIVERED)
+
+
+def _ask(question: Question, files: Any, node: str, kubeconfig: str, lab: str) -> Answer:
+    """From files if some are given, else from the lab if it is up, else from this machine."""
+    from fairway.assemble import saved, tracing
     from fairway.lab.state import StateDir
+
+    if files.given:
+        return tracing.ask_of(*saved.gather(files, node), question)
+    for _, name, _ in _FILES:
+        if name != "objects" and getattr(files, name):
+            fail("files of a node need its rules, too: --rules FILE or --bundle FILE")
+    need_root()
+    state = StateDir.named(lab)
+    if not node and not kubeconfig and state.kubeconfig.exists():
+        return tracing.ask(state, question)
+    return tracing.ask_here(question, node, kubeconfig, saved.objects_of(files))
+
+
+def _tell(answer: Answer, output: str, colour: bool) -> None:
     from fairway.trace import explain
 
-    question = tracing.Question(source, destination, protocol.upper(), namespace)
-    answer = tracing.ask(StateDir.named(lab), question)
     if output == "json":
         told = explain.as_json(answer.trace, names=answer.names)
         told["then"] = explain.as_json(answer.then, names=answer.names) if answer.then else None
         click.echo(json.dumps(told, indent=2))
-    else:
-        paint = sys.stdout.isatty() if colour is None else colour
-        for part in filter(None, (answer.trace, answer.then)):
-            click.echo(explain.text(part, colour=paint, names=answer.names))
-    sys.exit(0 if answer.delivered else EXIT_NOT_DELIVERED)
+        return
+    for part in filter(None, (answer.trace, answer.then)):
+        click.echo(explain.text(part, colour=colour, names=answer.names))
+
+
+@click.command()
+@click.option("--file", "-f", "file", default="", metavar="FILE", help="Default: NODE.tar.gz; - for stdout.")
+@click.option("--node", default="", metavar="NAME", help="The node's name in the cluster. Default: the host's name.")
+@click.option("--conntrack/--no-conntrack", default=True, show_default=True, help="With the table of connections.")
+@click.option("--objects", default="", metavar="FILE", help="kubectl get svc,endpointslices,pods,nodes -A -o json.")
+def collect(file: str, node: str, conntrack: bool, objects: str) -> None:
+    """Save what this machine's kernel holds of rules, addresses, routes and settings into one file, for
+    `fairway trace --bundle FILE` elsewhere. Only reads; what is in the file is as secret as the rules and addresses of
+    the node.
+    """
+    from fairway.assemble import saved
+    from fairway.trace.evidence.bundle import pack
+
+    if os.geteuid() != 0:
+        fail("rules are shown to root alone: run it as root (sudo)")
+    made = saved.collect(node, conntrack, saved.read_file(objects) if objects else b"")
+    for name, why in made.failures.items():
+        warn(f"{name}: {why}")
+    raw = pack(made)
+    if file == "-":
+        sys.stdout.buffer.write(raw)
+        return
+    target = Path(file or f"{made.node}.tar.gz")
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as sink:
+        sink.write(raw)
+    click.echo(f"{target}: {len(made.files)} texts, {len(raw)} bytes")

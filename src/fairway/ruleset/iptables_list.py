@@ -75,12 +75,24 @@ def is_listing(text: str) -> bool:
     return any(_CHAIN.match(line.strip()) for line in text.splitlines()[:50])
 
 
+def table_of(text: str) -> str:
+    """The table that a listing is of, by its built-in chains: a listing names it nowhere. `nat` when several fit, as it
+    is the one people list to look at Services."""
+    names = {chain["name"] for line in text.splitlines() if (chain := _CHAIN.match(line.strip()))}
+    if "FORWARD" in names:
+        return "mangle" if names & {"PREROUTING", "POSTROUTING"} else "filter"
+    if {"INPUT", "OUTPUT"} <= names and not names & {"PREROUTING", "POSTROUTING"}:
+        return "filter"
+    raw = names & {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"} == {"PREROUTING", "OUTPUT"}
+    return "raw" if raw and not any(name.startswith(("KUBE-", "DOCKER")) for name in names) else "nat"
+
+
 def parse_listing(text: str, table: str = "nat") -> Ruleset:
     """Read a listing of one table. Raises ParseError with the line's number for a line that is none of a listing."""
     ruleset = Ruleset()
     reader = _Reader(ruleset.table(table))
     for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
+        if line.strip() and not line.startswith("#"):
             reader.line(number, line)
     return ruleset
 

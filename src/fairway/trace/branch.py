@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from fairway.packet import Outcome, Verdict, host_port
-from fairway.trace.steps import Egress, Path, State, Step
+from fairway.trace.connections import Known
+from fairway.trace.steps import Egress, Event, Hook, Path, State, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,21 @@ class Branch:
     def step(self, step: Step) -> Branch:
         """Take a step: its packet state becomes the branch's."""
         return replace(self, state=step.packet, trail=Trail(step, self.trail))
+
+    def translate(self, known: Known, hook: Hook, destination: bool) -> Branch:
+        """Give one end of the packet the address that its connection says."""
+        state, after = self.state, known.after
+        if destination:
+            now, new = (state.destination, state.destination_port), (after.destination, after.destination_port)
+            state = replace(state, destination=new[0], destination_port=new[1], destination_translated=now != new)
+        else:
+            now, new = (state.source, state.source_port), (after.source, after.source_port)
+            state = replace(state, source=new[0], source_port=new[1], source_translated=now != new)
+        if now == new:
+            return self
+        event = Event.DNAT if destination else Event.SNAT
+        detail = f"{host_port(*new)}, as the connection says" if destination else f"{new[0]}, as the connection says"
+        return self.step(Step(hook, event, state, "conntrack", detail=detail))
 
     def end(self, verdict: Verdict) -> Branch:
         """End without an arrival."""

@@ -232,4 +232,4 @@ def _connection(state: State) -> frozenset[str]:
         return frozenset({"UNTRACKED"})
     if not state.connected:
         return frozenset({"INVALID"})  # what xt_conntrack says of a packet without a connection: in raw, all of them
-    return state.status | {"NEW"}
+    return state.status | {"ESTABLISHED" if state.known is not None and state.known.established else "NEW"}

@@ -19,6 +19,10 @@ from fairway.trace.steps import Event, Hook, JumpLoop, State, Step
 MAX_RULES = 4_000_000
 """Rules tried in one walk, all branches together; about ten seconds. What is left then ends as UNKNOWN."""
 
+MAX_STEPS = 100_000
+"""Rules that applied in one walk, all branches together; a few seconds. Chains that each call the next one twice would
+go on for ever."""
+
 MAX_BRANCHES = 4096
 """Branches of one walk; a Service of that many endpoints is beyond what iptables carries."""
 
@@ -60,6 +64,7 @@ class Tables:
     node: Node
     ledger: Ledger = field(default_factory=Ledger)
     tried: int = 0
+    applied: int = 0
     opened: int = 1
 
     def run(self, hook: Hook, table: str, branch: Branch) -> list[Branch]:
@@ -136,6 +141,9 @@ class _Pass:
     def _apply(self, reader: Reader, index: int, rule: str, reading: Reading) -> Reader | Branch:
         """The rule applies, perhaps only in one of the branches that open here."""
         branch = replace(reader.branch, state=reading.state)
+        self.tables.applied += 1
+        if self.tables.applied > MAX_STEPS:
+            return self._stop(reader, Event.UNKNOWN, f"stopped after {MAX_STEPS} steps")
         if self.tables.opened >= MAX_BRANCHES and (reading.mays or reading.chance != 1):
             return self._stop(reader, Event.UNKNOWN, f"stopped after {MAX_BRANCHES} branches")
         if reading.mays:
@@ -215,7 +223,7 @@ class _Pass:
 
 def _host_prefix(state: State) -> str:
     """How a rule begins that is for this packet's destination alone, as iptables-save prints it."""
-    return f"-d {state.destination}/{state.destination_address.max_prefixlen} "
+    return f"-d {state.destination}/{128 if ':' in state.destination else 32} "
 
 
 def _for_another_host(rule: str, prefix: str) -> bool:

@@ -12,7 +12,7 @@ from fairway.ruleset.nft import Chain, Rule, Ruleset, Table
 from fairway.ruleset.nft_print import rule as printed
 from fairway.trace.branch import Branch
 from fairway.trace.chances import Ledger
-from fairway.trace.iptables import ENDS, MAX_BRANCHES, MAX_RULES, Frame, Reader
+from fairway.trace.iptables import ENDS, MAX_BRANCHES, MAX_RULES, MAX_STEPS, Frame, Reader
 from fairway.trace.nft_registers import Scene
 from fairway.trace.nft_rule import Chances, Effect, Guess, Tree, apply
 from fairway.trace.nft_sets import Index
@@ -76,6 +76,7 @@ class Runner:
     ledger: Ledger
     note: Callable[[str], None]
     tried: int = 0
+    applied: int = 0
     opened: int = 1
     _printed: dict[int, str] = field(default_factory=dict)
 
@@ -119,6 +120,9 @@ class _Reading:
             tree = apply(chain.rules[index], reader.branch.state, self.scene)
             if isinstance(tree, Effect) and tree.event is None and tree.state is reader.branch.state:
                 continue
+            self.runner.applied += 1
+            if self.runner.applied > MAX_STEPS:
+                return [self._stop(reader, Event.UNKNOWN, f"stopped after {MAX_STEPS} steps")]
             at = _Place(self, chain.rules[index], reader.at(index + 1))
             return [at.after(way) for way in at.ways(_Way(reader.branch, Effect(reader.branch.state)), tree)]
         return [self._end_of_chain(reader)]

@@ -39,7 +39,7 @@ from fairway.trace.routing import address_types, decide
 from fairway.trace.steps import Hook, State
 
 SYN = 2
-NEW, INVALID, UNTRACKED = 8, 1, 64
+NEW, ESTABLISHED, INVALID, UNTRACKED = 8, 2, 1, 64
 STATUS: Mapping[str, int] = {"SNAT": 0x10, "DNAT": 0x20}
 FROM_DEVICES = (Hook.PREROUTING, Hook.INPUT, Hook.FORWARD, Hook.POSTROUTING)
 TO_DEVICES = (Hook.FORWARD, Hook.OUTPUT, Hook.POSTROUTING)
@@ -210,7 +210,7 @@ class Registers:
             case "mark":
                 return value(Type.MARK, state.connection_mark)
             case "direction":
-                return value(Type.CT_DIRECTION, "original")
+                return value(Type.CT_DIRECTION, "reply" if state.known and state.known.answer else "original")
             case "l3proto":
                 return value(Type.NF_PROTOCOL, "ipv6" if state.family is Family.IPV6 else "ipv4")
             case "protocol":
@@ -224,7 +224,8 @@ class Registers:
     def _connection_state(self) -> int:
         if not self.state.tracked:
             return UNTRACKED
-        return NEW if self.state.connected else INVALID
+        known = self.state.known
+        return (ESTABLISHED if known and known.established else NEW) if self.state.connected else INVALID
 
     def _original(self, key: str) -> bytes:
         original = self.state.original

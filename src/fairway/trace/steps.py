@@ -7,10 +7,10 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import NamedTuple
 
 from fairway.node import Address, Node
 from fairway.packet import Family, Outcome, Packet, Protocol, family_of
+from fairway.trace.connections import Known, Original
 
 
 class TraceError(ValueError):
@@ -62,17 +62,9 @@ class Event(enum.StrEnum):
     MAY_NOT = "may not"  # nobody can tell; this branch follows the case that the rule does not apply
     ROUTE = "route"
     MARTIAN = "martian"  # the kernel drops the packet for its addresses
+    KNOWN = "known"  # the packet belongs to a connection that the kernel knows
     MISSING = "missing"  # the rules at hand lack a chain
     UNKNOWN = "unknown"
-
-
-class Original(NamedTuple):
-    """The tuple that connection tracking knows a connection by: the packet as it was before any translation."""
-
-    source: str
-    destination: str
-    source_port: int
-    destination_port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +76,7 @@ class State:
     comes after the raw table, and `original` as what; `tracked` False, that it was told not to look. `seen` holds
     (list, address) pairs that `-m recent --set` wrote on this packet's way. `status` is what `--ctstate SNAT` and
     `DNAT` look at: which ends really differ now, as a translation to the same address and port is none to the kernel.
+    `known` is what the kernel's table of connections says of the packet, when it is not a connection's first.
     """
 
     source: str
@@ -105,6 +98,7 @@ class State:
     status: frozenset[str] = frozenset()
     seen: frozenset[tuple[str, str]] = frozenset()
     original: Original | None = None
+    known: Known | None = None
 
     @classmethod
     def of(cls, packet: Packet) -> State:
@@ -122,12 +116,33 @@ class State:
     def family(self) -> Family:
         return family_of(self.destination)
 
-    def connect(self) -> State:
-        """The state once connection tracking has seen the packet; a packet that it knows stays as it is."""
+    @property
+    def ends(self) -> Original:
+        """The packet's two ends as they are now."""
+        return Original(self.source, self.destination, self.source_port, self.destination_port)
+
+    def connect(self, known: Known | None = None) -> State:
+        """The state once connection tracking has seen the packet; a packet that it knows stays as it is. With `known`
+        the nat tables are not asked: what they said of the first packet holds (nf_nat_inet_fn)."""
         if self.connected:
             return self
-        original = Original(self.source, self.destination, self.source_port, self.destination_port)
-        return replace(self, connected=True, original=original)
+        if known is None:
+            return replace(self, connected=True, original=self.ends)
+        first, back = known.entry.original, known.entry.reply.turned()
+        status = {
+            "DNAT": (first.destination, first.destination_port) != (back.destination, back.destination_port),
+            "SNAT": (first.source, first.source_port) != (back.source, back.source_port),
+        }
+        return replace(
+            self,
+            connected=True,
+            original=first,
+            known=known,
+            connection_mark=known.entry.mark,
+            status=frozenset(end for end, differs in status.items() if differs),
+            destination_settled=True,
+            source_settled=True,
+        )
 
     @property
     def has_connection(self) -> bool:

@@ -19,9 +19,10 @@ from fairway.ruleset.iptables import Ruleset as IptablesRuleset
 from fairway.ruleset.nft import Ruleset as NftRuleset
 from fairway.trace.book import Book
 from fairway.trace.branch import Branch
+from fairway.trace.connections import Connections
 from fairway.trace.iptables import Tables
 from fairway.trace.nft import Base, Runner, bases
-from fairway.trace.routing import LOOPBACK, Settings, Way, decide, martian
+from fairway.trace.routing import LOOPBACK, Asked, Decision, Settings, Way, decide, martian, reverse_path
 from fairway.trace.steps import Event, Hook, State, Step, Trace
 
 TABLES: Mapping[Hook, tuple[str, ...]] = {
@@ -51,10 +52,11 @@ Stage: TypeAlias = Callable[[Branch], list[Branch]]
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What a node's kernel holds: one family's iptables, nftables, or both; None: nothing is known of it. Tables that
-    iptables' nf_tables variant keeps in nftables count once."""
+    iptables' nf_tables variant keeps in nftables count once. `whole`: what is not there is known not to be there."""
 
     iptables: IptablesRuleset | None = None
     nft: NftRuleset | None = None
+    whole: bool = False
 
     @classmethod
     def of(cls, rules: Rules | IptablesRuleset | NftRuleset) -> Rules:
@@ -65,16 +67,24 @@ class Rules:
 
 
 def trace(
-    rules: Rules | IptablesRuleset | NftRuleset, node: Node, packet: Packet, *, settings: Settings | None = None
+    rules: Rules | IptablesRuleset | NftRuleset,
+    node: Node,
+    packet: Packet,
+    *,
+    settings: Settings | None = None,
+    connections: Connections | None = None,
 ) -> Trace:
-    """Everything that can become of the first packet of a connection at this node. Pure.
+    """Everything that can become of a packet at this node: the first of its connection, unless `connections` has one
+    that it belongs to. Pure.
 
     Raises TraceError (JumpLoop) when the rules cannot be what a kernel holds.
     """
     given = Rules.of(rules)
-    book = Book(given.iptables) if given.iptables is not None else Book(IptablesRuleset(), whole=True)
+    whole = given.whole or given.iptables is None or (given.nft is not None and not given.iptables.tables)
+    book = Book(given.iptables or IptablesRuleset(), whole=whole)
     tables = Tables(book, node)
-    walk = _Walk(given, tables, Runner(node, tables.ledger, book.note), node, settings or Settings())
+    runner = Runner(node, tables.ledger, book.note)
+    walk = _Walk(given, tables, runner, node, settings or Settings(), connections or Connections())
     start = Branch(State.of(packet))
     ends = walk.arriving([start]) if packet.in_interface else walk.leaving(start)
     for branch in ends:
@@ -90,6 +100,7 @@ class _Walk:
     runner: Runner
     node: Node
     settings: Settings
+    connections: Connections
 
     def arriving(self, branches: Iterable[Branch]) -> list[Branch]:
         """From a device: PREROUTING, routing, and on to this node or through it."""
@@ -125,7 +136,7 @@ class _Walk:
             if base.type != "nat"
         ]
         if hook in TO_DESTINATION:
-            found.append((CONNECTIONS, _connect))
+            found.append((CONNECTIONS, partial(self._connect, hook)))
         if "nat" in TABLES[hook]:
             nats = [base for base in chains if base.type == "nat"]
             translate = partial(self._translate, hook, self._translators(hook, nats))
@@ -148,6 +159,8 @@ class _Walk:
         """Ask one translator after the other until one has translated."""
         state = branch.state
         destination = hook in TO_DESTINATION
+        if state.known is not None:
+            return [branch.translate(state.known, hook, destination)]
         settled = state.destination_settled if destination else state.source_settled
         if settled or not state.tracked:
             return [branch]
@@ -174,26 +187,46 @@ class _Walk:
 
     def _aim(self, branch: Branch) -> Branch:
         """OUTPUT is done: the packet takes the way of its last routing decision."""
-        found = decide(self.node, branch.state.destination_address)
+        found = self._decide(branch.state)
         return replace(branch, state=replace(branch.state, out_device=found.device, via=found.via))
+
+    def _decide(self, state: State) -> Decision:
+        asked = Asked(state.source_address, state.mark, state.in_device)
+        return decide(self.node, state.destination_address, asked, self.settings)
 
     def _route(self, branch: Branch) -> Branch:
         """Decide the way; ends the branch when there is none, or when the kernel refuses the addresses."""
         state = branch.state
-        found = decide(self.node, state.destination_address)
+        found = self._decide(state)
         after = replace(state, out_device=found.device, via=found.via)
         refused = martian(
             state.source_address, state.destination_address, state.in_device or found.device, self.settings
-        )
+        ) or reverse_path(self.node, state.source_address, state.in_device, self.settings)
         if refused:
             step = Step(Hook.ROUTING, Event.MARTIAN, state, detail=refused)
             return branch.step(step).end(Verdict.DROPPED)
         branch = branch.step(Step(Hook.ROUTING, Event.ROUTE, after, detail=found.route or found.way.value))
         if found.way is Way.UNREACHABLE:
             return branch.end(Verdict.REJECTED)
+        if found.way is Way.BLACKHOLE:
+            return branch.end(Verdict.DROPPED)
         if found.way is Way.UNKNOWN:
             self.tables.book.note(f"The node's {state.family} routes are not known: the packet is taken to leave it.")
         return branch
+
+    def _connect(self, hook: Hook, branch: Branch) -> list[Branch]:
+        """Connection tracking (NF_IP_PRI_CONNTRACK)."""
+        state = branch.state
+        known = None if state.connected or not state.tracked else self.connections.find(state.protocol, state.ends)
+        after = state.connect(known)
+        if known is None:
+            return [replace(branch, state=after)]
+        way = "an answer of" if known.answer else "a packet of"
+        standing = known.entry.state or ("answered" if known.entry.replied else "not answered yet")
+        left = f", {known.entry.seconds} s left" if known.entry.seconds else ""
+        return [
+            branch.step(Step(hook, Event.KNOWN, after, "conntrack", detail=f"{way} a connection, {standing}{left}"))
+        ]
 
     def _deliver_or_forward(self, branch: Branch) -> list[Branch]:
         if branch.state.out_device == LOOPBACK:
@@ -214,11 +247,6 @@ class _Walk:
 def _each(branches: Iterable[Branch], onward: Callable[[Branch], list[Branch]]) -> list[Branch]:
     """Take every branch that is still under way one stage on."""
     return [after for branch in branches for after in ([branch] if branch.ended else onward(branch))]
-
-
-def _connect(branch: Branch) -> list[Branch]:
-    """Connection tracking (NF_IP_PRI_CONNTRACK)."""
-    return [replace(branch, state=branch.state.connect())]
 
 
 def _unless_translated(destination: bool, translator: Stage, branch: Branch) -> list[Branch]:

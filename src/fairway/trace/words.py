@@ -104,7 +104,8 @@ def _event(done: Step, node: Node, names: Names) -> str:
         case Event.JUMP | Event.GOTO:
             return _jump(done)
         case Event.DNAT:
-            return f"The destination becomes {_place(done.detail, names)}."
+            place, comma, rest = done.detail.partition(", ")
+            return f"The destination becomes {_place(place, names)}{comma}{rest}."
         case Event.MASQUERADE:
             asked = ": the mark asked for it" if done.chain == "KUBE-POSTROUTING" else ""
             whose = f", the address of {done.packet.out_device}" if done.packet.source else ""
@@ -130,6 +131,7 @@ def _event(done: Step, node: Node, names: Names) -> str:
 _PLAIN: Mapping[Event, str] = {
     Event.ACCEPT: "Accepted: this table is done with it.",
     Event.MARTIAN: "Dropped by the kernel: {detail}.",
+    Event.KNOWN: "The kernel knows it as {detail}: the nat tables are not asked.",
     Event.UNTRACKED: "Belongs to no connection from here on: nat will not see it.",
     Event.COUNTED: "Counted, and on to the next rule.",
     Event.PASSED: "Passed over: {detail}.",
@@ -185,6 +187,10 @@ def _route(done: Step, node: Node, names: Names) -> str:
         return f"{where} is an address of {node.name or 'this node'}: it stays here."
     if done.detail == "unreachable":
         return f"No route leads to {where}: the sender is told that the network is unreachable."
+    if done.detail.startswith("blackhole"):
+        return f"The route to {where} is a blackhole ({done.detail}): it vanishes."
+    if done.detail.startswith(("unreachable", "prohibit", "rule")) and not state.out_device:
+        return f"The route to {where} refuses it ({done.detail})."
     if not state.out_device:
         return f"Which way leads to {where} is not known here."
     if state.via:
