@@ -28,11 +28,16 @@ ANSWERS = {
     "sick.svc.cluster.local.": ["A 10.96.1.5"],
     "shut.svc.cluster.local.": ["A 10.96.1.6"],
     "shut.": ["A 192.0.2.3"],
+    "stray.default.svc.cluster.local.": ["CNAME gone.cluster.local."],
+    "stray.svc.cluster.local.": ["A 10.96.1.7"],
+    "empty.default.svc.cluster.local.": ["CNAME bare.cluster.local."],
+    "empty.svc.cluster.local.": ["A 10.96.1.8"],
 }
 RCODES = {
     "level.default.svc.cluster.local.": "NOERROR",
     "sick.default.svc.cluster.local.": "SERVFAIL",
     "shut.default.svc.cluster.local.": "REFUSED",
+    "stray.default.svc.cluster.local.": "NXDOMAIN",
 }
 
 SERVER = """
@@ -52,7 +57,7 @@ def reply(raw):
     known = answers.get(name, [])
     for line in known:
         type, data = line.split()
-        if type == dns.rdatatype.to_text(question.rdtype):
+        if type in ("CNAME", dns.rdatatype.to_text(question.rdtype)):
             reply.answer.append(dns.rrset.from_text(question.name, 5, "IN", type, data))
     reply.set_rcode(dns.rcode.from_text(rcodes.get(name, "NOERROR" if known else "NXDOMAIN")))
     return reply.to_wire()
@@ -89,7 +94,7 @@ def told(written: str, ndots: int, library: Library) -> list[str]:
     def ask(candidate: Candidate, type: str) -> Reply:
         known = ANSWERS.get(candidate.name, [])
         rcode = RCODES.get(candidate.name, "NOERROR" if known else "NXDOMAIN")
-        return Reply(rcode, tuple(line for line in known if line.split()[0] == type))
+        return Reply(rcode, tuple(line for line in known if line.split()[0] in ("CNAME", type)))
 
     walked = walk(written, Settings((DNS_IP,), SEARCHES, ndots), ask, library=library)
     return [step.candidate.name for step in walked.steps]
@@ -114,6 +119,8 @@ def told(written: str, ndots: int, library: Library) -> list[str]:
         ("level", 5),
         ("sick", 5),
         ("shut", 5),
+        ("stray", 5),
+        ("empty", 5),
     ],
 )
 def test_the_walk_told_is_the_walk_gone(tmp_path: Path, written: str, ndots: int, library: Library) -> None:

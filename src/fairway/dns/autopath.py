@@ -6,12 +6,15 @@ and the client goes on by itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from fairway.dns.names import Name
 from fairway.dns.paths import Paths
 from fairway.dns.records import Answer, Question, Rcode, Record, Target, Type
 from fairway.dns.zone import Zone
+
+_OTHER_FAMILY: Mapping[int, Type] = {Type.A: Type.AAAA, Type.AAAA: Type.A}
 
 
 class Lookup(Protocol):
@@ -34,14 +37,21 @@ async def shortcut(question: Question, client: str, paths: Paths, zone: Zone, up
 
 
 async def _answer(question: Question, zone: Zone, upstream: Lookup | None) -> Answer | None:
-    """The answer for a name that exists; None for one that does not, or that nobody knows."""
-    found = zone.answer(question)
+    """The answer for a name at which a client would stop; None for any other, or one that nobody knows."""
     if not zone.covers(question.name):
         outside = await upstream.lookup(question.name, question.type) if upstream else ()
         return Answer(Rcode.NOERROR, outside) if outside else None
-    if found.rcode is not Rcode.NOERROR:
+    found = zone.answer(question)
+    if found.rcode is not Rcode.NOERROR or not (found.answer or _has_other_family(question, zone)):
         return None
     if found.alias is None or upstream is None:
         return found
     beyond = await upstream.lookup(found.alias.name, found.alias.type)
     return Answer(Rcode.NOERROR, (*found.answer, *beyond))
+
+
+def _has_other_family(question: Question, zone: Zone) -> bool:
+    """Whether the name has addresses of the family that was not asked for: clients ask for both, and go on where there
+    is neither, as at a namespace's own name."""
+    other = _OTHER_FAMILY.get(question.type)
+    return other is not None and bool(zone.answer(Question(question.name, other)).answer)

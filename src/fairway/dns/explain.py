@@ -135,7 +135,7 @@ def _replies(step: Step) -> Iterator[str]:
     empty: dict[str, list[str]] = {}
     for type, reply in step.replies:
         yield from (f"{type:<5} {line}" for line in reply.records)
-        if not reply.records:
+        if not reply.found:
             empty.setdefault(outcome(reply), []).append(type)
     for said, types in empty.items():
         yield f"{', '.join(types)}: {said}"

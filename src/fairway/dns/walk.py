@@ -47,12 +47,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: rcode and the lines of its answer section; any line ends a walk, also an alias that leads nowhere.
-    `seconds` is its round trip where one was made."""
+    """An answer: rcode and the lines of its answer section. `seconds` is its round trip where one was made."""
 
     rcode: str
     records: tuple[str, ...] = ()
     seconds: float | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether it ends a walk: with any record, also an alias to a name without addresses, but not with one to a
+        name that does not exist."""
+        return bool(self.records) and self.rcode == _ANSWERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class Step:
     @property
     def found(self) -> bool:
         """Whether the walk ends here with an answer."""
-        return any(reply.records for _, reply in self.replies)
+        return any(reply.found for _, reply in self.replies)
 
 
 @dataclass(frozen=True, slots=True)

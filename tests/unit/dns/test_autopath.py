@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import dns.message
 import dns.rcode
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fairway.dns import names
+from fairway.dns import names, view
+from fairway.dns.autopath import shortcut
+from fairway.dns.explain import NOT_ASKED, from_objects
 from fairway.dns.names import Name
-from fairway.dns.records import Address, Record, Type
+from fairway.dns.paths import Paths
+from fairway.dns.records import Address, Question, Rcode, Record, Type
 from fairway.dns.server import Options
+from fairway.dns.walk import Candidate, Reply, Settings, walk
+from fairway.dns.zone import Zone
 from fairway.objects.kinds import POD, SERVICE
 from tests.unit.dns.api import Api
 from tests.unit.dns.cluster import Object, endpoints, external, namespace, service
 from tests.unit.dns.test_server import Running, eventually, serve
+from tests.unit.dns.test_zone_model import EVENTS, REVERSE, Event, play
 
 AUTOPATH = Options(autopath=True)
 FIRST = "default.svc.cluster.local"
@@ -99,6 +108,23 @@ def test_srv_records_are_found_on_the_way_too() -> None:
     serve(story, CLUSTER, options=AUTOPATH)
 
 
+def test_a_name_on_the_way_that_holds_nothing_does_not_end_the_walk() -> None:
+    """`shop.svc.cluster.local` exists, being a namespace; a client would go on, and finds `shop.` outside."""
+    shop = names.parse("shop")
+
+    class Intranet(Outside):
+        async def lookup(self, name: Name, type: int) -> tuple[Record, ...]:
+            return (Record(name, Type.A, 60, Address(bytes((192, 0, 2, 7)))),) if (name, type) == (shop, Type.A) else ()
+
+    async def story(running: Running, _: Api) -> None:
+        assert lines(await running.udp(f"shop.{FIRST}")) == [
+            f"shop.{FIRST}. 5 IN CNAME shop.",
+            "shop. 60 IN A 192.0.2.7",
+        ]
+
+    serve(story, CLUSTER, options=AUTOPATH, upstream=Intranet())
+
+
 def test_names_outside_are_found_by_the_upstream() -> None:
     outside = Outside()
 
@@ -158,3 +184,36 @@ def test_a_shortcut_is_as_fresh_as_any_answer() -> None:
         await eventually(running, f"api.shop.{FIRST}", [])
 
     serve(story, CLUSTER, options=AUTOPATH)
+
+
+WRITTEN = ["x", "x.a", "x.b", "y.b", "h.x", "h.x.a", "_http._tcp.x", "_http._tcp.x.b", "x.a.svc", "a", "b.svc", "z"]
+SETTINGS = Settings(("10.96.0.10",), ("a.svc.cluster.local", "svc.cluster.local", "cluster.local"), 5)
+
+
+@given(EVENTS, st.sampled_from(WRITTEN), st.sampled_from([("A", "AAAA"), ("SRV",)]))
+@settings(max_examples=300, deadline=None)
+def test_the_shortcut_ends_where_the_walk_ends(events: list[Event], written: str, types: tuple[str, ...]) -> None:
+    zone = Zone(reverse=REVERSE)
+    play(zone, events, ask_between=False)
+    paths = Paths(zone.domain)
+    paths.set(view.decode_resolving_pod(json.dumps(client_pod("a")).encode()))
+    inside = from_objects(zone)
+
+    def ask(candidate: Candidate, type: str) -> Reply:
+        reply = inside(candidate, type)
+        return Reply("NXDOMAIN") if reply.rcode == NOT_ASKED else reply
+
+    gone = walk(written, SETTINGS, ask, types)
+    first = names.parse(f"{written}.a.svc.cluster.local")
+    for type in types:
+        answer = zone.answer(Question(first, Type[type]))
+        if answer.rcode is not Rcode.NXDOMAIN:
+            continue  # only a name that does not exist begins a shortcut
+        found = asyncio.run(shortcut(Question(first, Type[type]), "127.0.0.1", paths, zone, None))
+        if gone.found is None:
+            assert found is None
+        else:
+            assert found is not None
+            alias, *rest = found.answer
+            assert str(alias.data) == gone.found.candidate.name
+            assert tuple(map(str, rest)) == dict(gone.found.replies)[type].records

@@ -93,3 +93,9 @@ def test_what_an_empty_answer_means_is_the_librarys_affair(first: str, library: 
 def test_glibc_gives_the_search_list_up_when_refused_and_asks_as_written() -> None:
     found = walked("web.shop", {"web.shop.default.svc.cluster.local.": Reply("REFUSED")})
     assert names_of(found) == ["web.shop.default.svc.cluster.local.", "web.shop."]
+
+
+def test_an_alias_to_what_does_not_exist_is_no_answer() -> None:
+    dangling = Reply("NXDOMAIN", ("web.shop.default.svc.cluster.local. 5 IN CNAME gone.cluster.local.",))
+    found = walked("web.shop", {"web.shop.default.svc.cluster.local.": dangling})
+    assert (found.found, len(found.steps)) == (None, 4)
