@@ -15,7 +15,6 @@ change (median) with its processor time, a hundred changes at once, and memory. 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import ipaddress
 import os
 import select
@@ -27,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,27 +153,14 @@ class Scene:
 
 
 def serve(mode: str) -> None:
-    """The proxy process."""
-    from fairway.assemble.life import loading
-    from fairway.assemble.life import run as live
+    """The proxy process: `fairway proxy` with all that stands around the rules, but for the kernel settings."""
+    from fairway.assemble import proxying
+    from fairway.assemble.proxyconfig import KubeProxyConfiguration
     from fairway.client.http import HttpClient
-    from fairway.dataplane.proxy import Proxy
-    from fairway.desired.options import ProxyOptions
-    from fairway.kernel.linux.links import LinuxLinks
-    from fairway.node import Node
 
-    def observe() -> Node:
-        links = LinuxLinks()
-        return Node(api.NODE, tuple(links.interfaces()), tuple(links.routes()))
-
-    async def main(stop: asyncio.Event) -> None:
-        client = HttpClient(f"http://127.0.0.1:{API_PORT}")
-        proxy = Proxy(client, programmer(mode), observe, ProxyOptions(cluster_cidrs=("10.244.0.0/16",)))
-        load = asyncio.create_task(loading(proxy.ready))
-        await proxy.run(stop)
-        load.cancel()
-
-    live(main)
+    config = KubeProxyConfiguration(mode=mode, cluster_cidr="10.244.0.0/16", hostname_override=api.NODE)
+    plan = replace(proxying.plan(config), settings={})
+    proxying.proxy(plan, lambda: HttpClient(f"http://127.0.0.1:{API_PORT}"))
 
 
 def programmer(mode: str, kernel: Any = None, namespace: str | None = None) -> Any:

@@ -139,7 +139,10 @@ class StandIn:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
                 self._watches[kind].append(connection)
                 return
-            body = self._lists[kind]
+            body = self._lists.get(kind)
+            if body is None:  # ranges of cluster IPs, which servers before 1.31 have not
+                connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                continue
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -205,3 +206,30 @@ def nft(namespace: str, words: list[str], text: str = "") -> str:
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
+def test_endpoints_that_are_no_addresses_of_pods_are_never_programmed(mode: str, tmp_path: Path) -> None:
+    """Whoever may write slices could otherwise reach a node's loopback, or its metadata service (CVE-2021-25740)."""
+    strange = ["127.0.0.1", "169.254.169.254", "224.0.0.1", "0.0.0.0", "10.244.1.5"]
+    service = {
+        "kind": "Service",
+        "metadata": {"name": "web"},
+        "spec": {"clusterIP": "10.96.0.80", "ports": [{"port": 80}]},
+    }
+    piece = {
+        "kind": "EndpointSlice",
+        "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address]} for address in strange],
+        "ports": [{"port": 8080}],
+    }
+    file = tmp_path / "objects.yaml"
+    file.write_text("\n---\n".join(json.dumps(item) for item in (service, piece)))
+
+    words = ["render", "-f", str(file), "--node-name", "node-a", "--node-ip", "10.0.0.11/24", "--mode", mode]
+    answer = CliRunner().invoke(main, words)
+
+    assert answer.exit_code == 0, answer.output
+    pattern = r"--to-destination ([\d.]+):" if mode == "iptables" else r": ([\d.]+) \. 8080"
+    assert set(re.findall(pattern, answer.stdout)) == {"10.244.1.5"}

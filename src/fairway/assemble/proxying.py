@@ -97,7 +97,11 @@ def plan(
     )
     if service_counters and mode is not Mode.NFTABLES:
         raise ConfigError("service-counters: Services are counted in nftables mode alone")
-    options = replace(flags.options(mode), service_counters=mode is Mode.NFTABLES and service_counters is not False)
+    options = replace(
+        flags.options(mode),
+        service_counters=mode is Mode.NFTABLES and service_counters is not False,
+        tcp_be_liberal=config.conntrack.tcp_be_liberal,
+    )
     name = (config.hostname_override or host).strip().lower()
     if not name:
         raise ConfigError("hostname-override: the node's name cannot be empty")
@@ -246,15 +250,15 @@ def proxy(plan: Plan, client: Callable[[], Client]) -> None:
     """Run until SIGTERM or SIGINT, which leave the rules. Raises ProxyError."""
 
     async def main(stop: asyncio.Event) -> None:
+        prepare(plan)
+        for remark in remarks(plan):
+            _log.warning("%s", remark)
         asked = client()
         try:
             await serve(asked, plan, stop)
         finally:
             await asked.close()
 
-    prepare(plan)
-    for remark in remarks(plan):
-        _log.warning("%s", remark)
     run(main)
 
 

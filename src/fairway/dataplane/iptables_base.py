@@ -88,11 +88,12 @@ def base_rules(
     """(table, chain, rules) of the chains that do not depend on Services."""
     masked = f"{mark:#x}/{mark:#x}"
     count = f"-m nfacct --nfacct-name  {INVALID_ACCOUNT} " if INVALID_ACCOUNT in accounts else ""
+    invalid = (f"-m conntrack --ctstate INVALID {count}-j DROP",) if facts.drops_invalid else ()
     yield (
         "filter",
         "KUBE-FORWARD",
         (
-            f"-m conntrack --ctstate INVALID {count}-j DROP",
+            *invalid,
             f'-m comment --comment "kubernetes forwarding rules" -m mark --mark {masked} -j ACCEPT',
             '-m comment --comment "kubernetes forwarding conntrack rule" '
             "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",

@@ -21,6 +21,7 @@ def node_facts(family: Family, node: Node, options: ProxyOptions) -> NodeFacts:
         addresses=own,
         node_ports_on=_served(family, own, (primary or own)[:1], options),
         localhost_node_ports=family is Family.IPV4 and serves_loopback(options),
+        drops_invalid=not options.tcp_be_liberal,
     )
 
 

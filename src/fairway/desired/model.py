@@ -136,13 +136,15 @@ class NodeFacts:
     """What one family's rules need to know of the node.
 
     `node_ports_on` None means every address of the node; then `localhost_node_ports` decides over loopback (IPv4
-    only). `addresses` are the node's own, loopback and link-local ones not among them.
+    only). `addresses` are the node's own, loopback and link-local ones not among them. `drops_invalid`: packets that
+    connection tracking takes for invalid must not pass untranslated (iptables mode).
     """
 
     pods: PodTraffic = PodTraffic()
     addresses: tuple[str, ...] = ()
     node_ports_on: tuple[str, ...] | None = None
     localhost_node_ports: bool = False
+    drops_invalid: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class ProxyOptions:
     `allow_external_cidrs`: external and load-balancer addresses outside these ranges are not programmed
     (CVE-2020-8554); None programs all of them, as the reference does.
     `guarded_cidrs`: the cluster-IP ranges to guard (see `desired.model.Settings`), in nftables mode only.
+    `tcp_be_liberal`: the kernel takes packets out of window for valid, so that none need be dropped as invalid.
     `service_counters`: count the packets and bytes of each Service, in nftables mode only.
     """
 
@@ -47,6 +48,7 @@ class ProxyOptions:
     allow_external_cidrs: tuple[str, ...] | None = None
     guarded_cidrs: tuple[str, ...] | None = None
     service_counters: bool = False
+    tcp_be_liberal: bool = False
 
     def __post_init__(self) -> None:
         _check_cidrs("cluster_cidrs", self.cluster_cidrs)

@@ -14,9 +14,12 @@ from fairway.assemble.proxyevents import Complaints, suspects
 from fairway.assemble.proxying import Place, conntrack_settings, plan
 from fairway.client.base import Client
 from fairway.dataplane.base import Report, Update
+from fairway.dataplane.iptables import render
 from fairway.desired.build import build
 from fairway.desired.model import PortName
 from fairway.kernel.base import KernelError, Notice, Refused
+from fairway.packet import Family
+from fairway.ruleset.iptables import dump
 from tests.unit.desired.objects import OPTIONS, endpoint, endpoint_slice, node, service
 
 
@@ -102,6 +105,16 @@ def test_services_are_counted_in_nftables_mode_alone() -> None:
     assert not plan(KubeProxyConfiguration(mode="nftables"), host="a", service_counters=False).options.service_counters
     with pytest.raises(ConfigError, match="service-counters"):
         plan(KubeProxyConfiguration(), host="a", service_counters=True)
+
+
+def test_where_packets_out_of_window_are_valid_no_rule_drops_invalid_ones() -> None:
+    found = {}
+    for liberal in (False, True):
+        options = planned(conntrack_tcp_be_liberal=liberal, cluster_cidr="10.244.0.0/16").options
+        rules = dump(render(build([], [], node(), options), Family.IPV4))
+        found[liberal] = "--ctstate INVALID" in rules
+
+    assert found == {False: True, True: False}
 
 
 # Events.
