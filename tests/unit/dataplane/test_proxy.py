@@ -232,8 +232,8 @@ def test_a_changed_rule_deep_inside_is_found_by_comparing_all() -> None:
                 if line.startswith("-A KUBE-SEP-")
             )
             stage.kernel.restore(Family.IPV4, f"*nat\n-F {chain}\nCOMMIT\n")
-            await stage.until(lambda: stage.kernel.serves("10.244.0.5"))
-            assert stage.proxy.status.repaired >= 1
+            await stage.until(lambda: stage.proxy.status.repaired >= 1)
+            assert stage.kernel.serves("10.244.0.5")
 
     play(scenario())
 
