@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dns.exception
 import dns.message
@@ -38,6 +38,11 @@ DNS_SERVICE = ("kube-system", "kube-dns")
 UNKNOWN = "unknown"
 DEFAULT_NDOTS = 1
 ASK_SECONDS = 5.0
+
+
+KUBELETS = (
+    "a kubelet tells a container of the Services there are when it starts: restarted ones know younger Services, too"
+)
 
 
 class InquiryError(Exception):
@@ -136,7 +141,8 @@ async def _environment(cluster: Cluster, source: str, namespace: str, container:
     named = {each.name: each for each in (*pod.spec.containers, *pod.spec.init_containers)}
     if container and container not in named:
         raise InquiryError(f"pod {pod} has no container {container!r}; it has {', '.join(named)}")
-    return links.explain(services, pod, named[container or next(iter(named))])
+    told = links.explain(services, pod, named[container or next(iter(named))])
+    return told if cluster.lab is not None else replace(told, remarks=(*told.remarks, KUBELETS))
 
 
 async def _objects(client: Client, domain: str) -> tuple[Zone, Facts]:

@@ -82,7 +82,7 @@ def _judge(service: Service, pod: Pod) -> Verdict:
         return Verdict(service, False, "the pod has enableServiceLinks: false")
     younger = _seconds_younger(service, pod)
     if younger > 0:
-        why = f"made {younger:.0f} s after the pod; a new pod is told of it, a restarted container is not"
+        why = f"made {younger:.0f} s after the pod; a new pod is told of it"
         return Verdict(service, False, why)
     return Verdict(service, True, "in the pod's namespace, and no younger than the pod")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from click.testing import CliRunner
 from fairway.assemble import inquiring, naming
 from fairway.assemble.inquiring import Cluster, Question
 from fairway.cli import main
+from fairway.client.base import ApiError, Listing
 from fairway.dns import explain as telling
 from fairway.dns.origin import Facts
 from fairway.dns.walk import Settings, walk
 from fairway.dns.zone import Zone
+from fairway.objects.kinds import Kind
 from tests.unit.dns.cluster import put, service
 
 POD = Settings(("10.96.0.10",), ("default.svc.cluster.local", "svc.cluster.local", "cluster.local"), 5)
@@ -78,3 +81,56 @@ def test_a_named_kubeconfig_counts_more_than_a_lab(tmp_path: Path) -> None:
     lab.kubeconfig.write_text("")
     assert Cluster.chosen("", lab) == Cluster(str(lab.kubeconfig), lab)
     assert Cluster.chosen("other", lab) == Cluster("other")
+
+
+class OneCluster:
+    """A client of an API server that holds one pod and a younger Service."""
+
+    async def get(self, kind: Kind, name: str, namespace: str = "") -> Any:
+        if name != "web-1":
+            raise ApiError(404, "NotFound", f'pods "{name}" not found')
+        times = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+        spec = {"containers": [{"name": "main"}, {"name": "side", "envFrom": [{"secretRef": {"name": "s"}}]}]}
+        return {"metadata": {"name": name, "namespace": namespace, **times}, "spec": spec}
+
+    async def list(self, kind: Kind, namespace: str = "") -> Listing:
+        metadata = {"name": "web", "namespace": "shop", "creationTimestamp": "2026-01-01T00:00:09Z"}
+        return Listing([json.dumps({"metadata": metadata, "spec": {"clusterIP": "10.96.1.2"}}).encode()], "1")
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def one_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cluster, "client", lambda self: OneCluster())
+
+
+@pytest.mark.usefixtures("one_cluster")
+def test_the_environment_of_a_pod_of_any_cluster() -> None:
+    told = json.loads(run("env", "shop/web-1", "--container", "side", "--output", "json", "--kubeconfig", "x").output)
+    assert (told["pod"], told["container"], told["environment"]) == ("shop/web-1", "side", {})
+    assert told["services"] == [
+        {
+            "service": "shop/web",
+            "told": False,
+            "why": "made 9 s after the pod; a new pod is told of it",
+        }
+    ]
+    assert [note.split(":")[0] for note in told["notes"]] == [
+        "container side has envFrom",
+        "a kubelet tells a container of the Services there are when it starts",
+    ]
+
+
+@pytest.mark.usefixtures("one_cluster")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nobody",), 'fairway: pod default/nobody: pods "nobody" not found\n'),
+        (("web-1", "-c", "third"), "fairway: pod default/web-1 has no container 'third'; it has main, side\n"),
+    ],
+)
+def test_what_is_not_there_is_named(words: tuple[str, ...], said: str) -> None:
+    done = run("env", "--kubeconfig", "x", *words)
+    assert (done.exit_code, done.output) == (1, said)

@@ -103,7 +103,7 @@ def why(service: Service, of: Pod) -> str:
 
 def test_each_service_has_its_reason() -> None:
     young = service("web", created="2026-01-02T00:00:07Z")
-    assert why(young, pod()) == "made 7 s after the pod; a new pod is told of it, a restarted container is not"
+    assert why(young, pod()) == "made 7 s after the pod; a new pod is told of it"
     assert why(service("web", "None"), pod()) == "headless: it has no address of its own"
     assert why(service("web", ""), pod()) == "no address is allocated yet"
     assert why(service("web", "", type="ExternalName"), pod()) == "an ExternalName Service has no address"
