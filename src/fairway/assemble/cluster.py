@@ -93,6 +93,7 @@ def _make_room(topology: Topology, state: StateDir, step: Callable[[str], None])
 def _start_daemon(topology: Topology, state: StateDir, step: Callable[[str], None]) -> None:
     """Fork the process that will be the supervisor and hear from it until its units are started."""
     reading, writing = os.pipe()
+    processes.preload(topology)
     supervise.freeze()
     if os.fork() == 0:
         os.close(reading)
