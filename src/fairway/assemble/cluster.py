@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from fairway.assemble import processes
@@ -93,7 +94,6 @@ def _make_room(topology: Topology, state: StateDir, step: Callable[[str], None])
 def _start_daemon(topology: Topology, state: StateDir, step: Callable[[str], None]) -> None:
     """Fork the process that will be the supervisor and hear from it until its units are started."""
     reading, writing = os.pipe()
-    processes.preload(topology)
     supervise.freeze()
     if os.fork() == 0:
         os.close(reading)
@@ -164,14 +164,16 @@ def units(topology: Topology, state: StateDir, sockets: list[socket.socket]) -> 
     control = netns.path(topology.namespace("control"))
     found = [Unit("etcd-relay", lambda: processes.etcd_relay(state, topology))] if topology.etcd else []
     found += [
-        Unit("api", lambda: processes.api(state, topology, sockets), control),
+        Unit(
+            "api", lambda: processes.api(state, topology, sockets), control, modules=processes.modules_of_api(topology)
+        ),
         Unit("control", lambda: processes.control(state, topology), control),
     ]
     for node in topology.nodes:
         namespace = netns.path(topology.namespace(node.name))
         agent = Unit(f"agent-{node.name}", _bound(processes.agent, state, topology, node.name), namespace, node.name)
         proxy = Unit(f"proxy-{node.name}", _bound(processes.proxy, state, topology, node.name), namespace, node.name)
-        found += [agent, proxy]
+        found += [agent, replace(proxy, modules=processes.MODULES_OF_PROXIES)]
     return found
 
 

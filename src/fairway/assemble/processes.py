@@ -7,7 +7,6 @@ import socket
 import ssl
 import sys
 from dataclasses import replace
-from importlib import import_module
 
 from fairway.api.http import serve
 from fairway.api.nodes import HttpNodeClient
@@ -32,8 +31,7 @@ HEARTBEAT_SECONDS = 1.0
 NODE_GRACE_SECONDS = 4.0
 LOOK_SECONDS = 2.0  # how often a proxy looks whether its rules still stand; clusters take 30
 VERIFY_SECONDS = 10.0  # how often it compares them all; clusters take far longer
-_OF_EACH = ("uvloop", "encodings.idna")
-_OF_PROXIES = (
+MODULES_OF_PROXIES = (
     "fairway.dataplane.nft_sync",
     "fairway.dataplane.sync",
     "fairway.kernel.linux.conntrack",
@@ -44,11 +42,10 @@ _OF_PROXIES = (
 EVICTION_SECONDS = 0  # after the grace; clusters wait five minutes more
 
 
-def preload(topology: Topology) -> None:
-    """Import what the processes would import one by one once they are forked: so it is done once, and its pages are
-    shared. Not the way to etcd, since gRPC does not bear a fork."""
-    for name in (*_OF_EACH, *_OF_PROXIES, *(() if topology.etcd else ("fairway.store.sqlite",))):
-        import_module(name)
+def modules_of_api(topology: Topology) -> tuple[str, ...]:
+    """What the API server (and, since it is the first, every process after it) is forked with. Not the way to etcd:
+    gRPC does not bear a fork."""
+    return ("uvloop", "encodings.idna", *(() if topology.etcd else ("fairway.store.sqlite",)))
 
 
 def api(state: StateDir, topology: Topology, sockets: list[socket.socket]) -> None:

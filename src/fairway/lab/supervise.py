@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from fairway.kernel.linux import netns
@@ -33,12 +34,14 @@ MAX_REQUEST = 64 * 1024
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A process of the lab: `run` is called in a fresh fork inside the network namespace at path `namespace` ("": the
-    host's). `node` names the node that dies with it ("": none)."""
+    host's). `node` names the node that dies with it ("": none). `modules` are imported before the fork, so that its like
+    share them."""
 
     name: str
     run: Callable[[], None]
     namespace: str = ""
     node: str = ""
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -133,6 +136,10 @@ class Supervisor:
         self.running[name] = _Running(process, handle, time.monotonic())
 
     def _start(self, unit: Unit) -> None:
+        if any(name not in sys.modules for name in unit.modules):
+            for name in unit.modules:
+                import_module(name)
+            gc.freeze()
         self._fork(unit.name, unit.run, unit.namespace)
         self._record()
 
