@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, NoReturn
 
-from fairway.client.base import ApiError, Client, Unreachable
+from fairway.client.base import ApiError, Client, Object, Unreachable
+from fairway.client.informer import as_dict
 from fairway.control.events import Recorder
 from fairway.control.writes import Note
 from fairway.dataplane.base import Report, Update
@@ -85,12 +86,18 @@ class Complaints(Observer):
             while True:
                 about, message = await self._waiting.get()
                 try:
-                    regarding = await self._client.get(about.kind, about.name, about.namespace)
+                    regarding = await self._look_up(about)
                 except (ApiError, Unreachable) as error:
                     _log.info("an event of %s %s/%s is lost: %s", about.kind.name, about.namespace, about.name, error)
                     continue
-                note = Note(about.kind, regarding, "Warning", about.reason, f"{self._node}: {message}")
-                self._recorder.tell(note, COMPONENT)
+                if regarding is not None:
+                    note = Note(about.kind, regarding, "Warning", about.reason, f"{self._node}: {message}")
+                    self._recorder.tell(note, COMPONENT)
+
+    async def _look_up(self, about: _About) -> Object | None:
+        """The object as it is now, by a list: the role of node proxies lets them list Services and not get one."""
+        found = await self._client.list(about.kind, about.namespace, field_selector=f"metadata.name={about.name}")
+        return as_dict(found.items[0]) if found.items else None
 
     def _tell(self, about: _About, message: str) -> None:
         now = self._clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,7 @@ from fairway.assemble import proxying
 from fairway.assemble.proxyconfig import ConfigError, Conntrack, KubeProxyConfiguration, Nftables, with_flags
 from fairway.assemble.proxyevents import Complaints, suspects
 from fairway.assemble.proxying import Place, conntrack_settings, plan
-from fairway.client.base import Client
+from fairway.client.base import Client, Listing
 from fairway.dataplane.base import Report, Update
 from fairway.dataplane.iptables import render
 from fairway.desired.build import build
@@ -142,8 +143,10 @@ class Api:
     def __init__(self) -> None:
         self.created: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
-    async def get(self, kind: object, name: str, namespace: str = "") -> dict[str, Any]:
-        return {"metadata": {"name": name, "namespace": namespace, "uid": f"uid-of-{name}"}}
+    async def list(self, kind: object, namespace: str = "", *, field_selector: str = "") -> Listing:
+        name = field_selector.removeprefix("metadata.name=")
+        found = {"metadata": {"name": name, "namespace": namespace, "uid": f"uid-of-{name}"}}
+        return Listing([json.dumps(found).encode()], "1")
 
     async def create(self, kind: object, obj: dict[str, Any], namespace: str = "") -> dict[str, Any]:
         self.created.put_nowait(obj)
