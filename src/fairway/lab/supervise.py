@@ -34,8 +34,8 @@ MAX_REQUEST = 64 * 1024
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A process of the lab: `run` is called in a fresh fork inside the network namespace at path `namespace` ("": the
-    host's). `node` names the node that dies with it ("": none). `modules` are imported before the fork, so that its like
-    share them."""
+    host's). `node` names the node that dies with it ("": none). `modules` are imported before the fork, so that
+    its like share them."""
 
     name: str
     run: Callable[[], None]
