@@ -8,14 +8,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Protocol, TypedDict
 
 from fairway.client.base import Client
 from fairway.client.follow import follow
 from fairway.client.informer import Cache, Change, Key
+from fairway.dns import metrics as told
 from fairway.dns import view, wire
 from fairway.dns.answers import Answers, Place
 from fairway.dns.autopath import shortcut
@@ -97,13 +100,14 @@ class Upstream(Protocol):
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a server serves. `shared` binds addresses that other workers bind too; `rate` is the number of replies a
-    second that one client may have (0: any); `log_queries` writes a line for each query; `autopath` answers the walk of
-    a Pod through its search list in one trip, where `searches` are those that nodes pass on."""
+    second that one client may have (0: any) by the clock `now`; `log_queries` writes a line for each query; `autopath`
+    answers the walk of a Pod through its search list in one trip, where `searches` are those that nodes pass on."""
 
     limits: Limits = DEFAULT_LIMITS
     shuffle: bool = True
     shared: bool = False
     rate: float = 0
+    now: Callable[[], float] = monotonic
     log_queries: bool = False
     autopath: bool = False
     searches: tuple[str, ...] = ()
@@ -147,7 +151,7 @@ class DnsServer:
         self._sources = tuple(_sources(zone, self._paths))
         self._unsynced = {source.kind for source in self._sources}
         self._answers: list[Answers] = []
-        limit = RateLimit(options.rate, monotonic) if options.rate else None
+        limit = RateLimit(options.rate, options.now) if options.rate else None
         self._guard = Guard(limit, log=options.log_queries) if limit or options.log_queries else None
         self.metrics = metrics or Metrics()
         self.bound: tuple[tuple[str, int], ...] = ()
@@ -257,6 +261,16 @@ class DnsServer:
                 source.delete(self._zone, *change.key)
             else:
                 source.set(self._zone, change.key, change.new)
+                if self.synced and isinstance(change.new, view.EndpointSlice) and change.new.triggered:
+                    self._note_delay(change.new)
+
+    def _note_delay(self, piece: view.EndpointSlice) -> None:
+        """How long ago the change happened that is answered from now on. A text that is no time is passed over."""
+        if not self._zone.shows(piece):
+            return
+        with suppress(ValueError):
+            happened = datetime.fromisoformat(piece.triggered).timestamp()
+            self.metrics.observe(told.PROGRAMMING, max(0.0, time() - happened), "headless_with_selector")
 
     def _sync(self, source: _Source) -> None:
         self._unsynced.discard(source.kind)

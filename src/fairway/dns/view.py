@@ -104,12 +104,19 @@ class SliceLabels(msgspec.Struct, frozen=True, gc=False):
     service: str = msgspec.field(name="kubernetes.io/service-name", default="")
 
 
+class SliceAnnotations(msgspec.Struct, frozen=True, gc=False):
+    """When the Pod or Service changed that made the slice change, as RFC 3339 text."""
+
+    triggered: str = msgspec.field(name="endpoints.kubernetes.io/last-change-trigger-time", default="")
+
+
 class SliceMetadata(msgspec.Struct, frozen=True, gc=False):
-    """A slice's identity and its Service."""
+    """A slice's identity, its Service, and what made it change."""
 
     name: str
     namespace: str = ""
     labels: SliceLabels | None = None
+    annotations: SliceAnnotations | None = None
 
 
 class Conditions(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -149,11 +156,13 @@ class WholeSlice(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 class EndpointSlice(msgspec.Struct, frozen=True, gc=False):
     """An EndpointSlice, small: most of them belong to Services whose endpoints have no names and are never looked at,
-    so these stand in `packed`, a seventh of what they weigh as objects. `service` is the Service's name, or ""."""
+    so these stand in `packed`, a seventh of what they weigh as objects. `service` is the Service's name, or "", and
+    `triggered` when the change happened that it shows (RFC 3339), or ""."""
 
     metadata: Metadata
     service: str
     packed: bytes
+    triggered: str = ""
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -262,9 +271,14 @@ def decode_service(raw: bytes) -> Service:
 def decode_slice(raw: bytes) -> EndpointSlice:
     """An EndpointSlice from its JSON; errors as `decode_service`."""
     whole = _SLICE.decode(raw)
-    labels = whole.metadata.labels
+    labels, annotations = whole.metadata.labels, whole.metadata.annotations
     identity = Metadata(whole.metadata.name, sys.intern(whole.metadata.namespace))
-    return EndpointSlice(identity, labels.service if labels else "", _PACK.encode((whole.endpoints, whole.ports)))
+    return EndpointSlice(
+        identity,
+        labels.service if labels else "",
+        _PACK.encode((whole.endpoints, whole.ports)),
+        annotations.triggered if annotations else "",
+    )
 
 
 def decode_namespace(raw: bytes) -> Namespace:

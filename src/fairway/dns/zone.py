@@ -150,6 +150,10 @@ class Zone:
         self._slices[home] = (*self._other_slices(home, name), piece)
         self._touch_if_headless(home)
 
+    def shows(self, piece: EndpointSlice) -> bool:
+        """Whether names depend on the slice: on those of headless Services only."""
+        return self._is_headless(_key(piece.metadata.namespace, piece.service))
+
     def delete_slice(self, namespace: str, name: str) -> None:
         """Forget an EndpointSlice."""
         home = self._homes.pop((namespace, name), None)
@@ -346,9 +350,12 @@ class Zone:
 
     def _touch_if_headless(self, key: _Key) -> None:
         """Endpoints have names only below headless Services (section 2.4); for others a slice changes nothing."""
-        entry = self._services.get(key[0], {}).get(key[1])
-        if entry is not None and entry.service.headless:
+        if self._is_headless(key):
             self._touch(key)
+
+    def _is_headless(self, key: _Key) -> bool:
+        entry = self._services.get(key[0], {}).get(key[1])
+        return entry is not None and entry.service.headless
 
     def _branch(self, namespace: bytes, name: bytes) -> Branch | None:
         """The Service's branch, grown if it is not held; None when there is no such Service. Held are the branches of

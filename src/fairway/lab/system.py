@@ -54,15 +54,18 @@ def dns_deployment(topology: Topology) -> dict[str, Any]:
             *("--domain", topology.domain),
             *("--reverse", topology.service_range),
             *("--reverse", topology.pod_range),
+            *("--health-address", "$(POD_IP):8080"),
+            *("--metrics-address", "$(POD_IP):9153"),
             *("--resolv-conf", ""),  # the host's servers are no part of the lab
             *(word for server in topology.dns_forward for word in ("--forward", server)),
         ],
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "ports": [
             {"name": "dns", "containerPort": 53, "protocol": "UDP"},
             {"name": "dns-tcp", "containerPort": 53, "protocol": "TCP"},
         ],
-        "readinessProbe": {"tcpSocket": {"port": 53}, "periodSeconds": 2},
-        "livenessProbe": {"tcpSocket": {"port": 53}, "initialDelaySeconds": 10},
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 1},
+        "livenessProbe": {"httpGet": {"path": "/health", "port": 8080}, "initialDelaySeconds": 10},
     }
     return {
         "apiVersion": "apps/v1",

@@ -8,18 +8,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import dns.asyncquery
+import dns.exception
 import dns.flags
 import dns.message
 import dns.rcode
 import pytest
 
 from fairway.client.base import Client
-from fairway.dns import wire
+from fairway.dns import metrics, wire
 from fairway.dns.errors import CannotListen
 from fairway.dns.server import DnsServer, Options
 from fairway.dns.tcp import Limits
 from fairway.dns.zone import Zone
-from fairway.objects.kinds import SERVICE
+from fairway.objects.kinds import ENDPOINT_SLICE, SERVICE
 from tests.unit.dns.api import Api
 from tests.unit.dns.cluster import Object, endpoints, service
 
@@ -268,3 +269,51 @@ def test_stopping_cuts_open_connections_and_gives_the_addresses_back() -> None:
         await serving
 
     asyncio.run(run())
+
+
+# limits, logs and metrics
+
+
+def test_a_client_beyond_its_rate_hears_nothing() -> None:
+    async def story(running: Running, _: Api) -> None:
+        assert (await running.udp(WEB)).answer
+        assert (await running.udp(WEB)).answer
+        with pytest.raises(dns.exception.Timeout):
+            await dns.asyncquery.udp(dns.message.make_query(WEB, "A"), "127.0.0.1", port=running.port, timeout=0.3)
+        reader, writer = await running.connect()
+        writer.write(framed(dns.message.make_query(WEB, "A").to_wire()))
+        assert await reader.read() == b""
+        writer.close()
+
+    serve(story, ONE_WEB, options=Options(rate=2, now=lambda: 0.0))
+
+
+def test_each_query_has_its_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "fairway.dns.guard")
+
+    async def story(running: Running, _: Api) -> None:
+        for ask in (running.udp, running.udp, running.tcp):
+            await ask(WEB)
+
+    serve(story, ONE_WEB, options=Options(log_queries=True))
+    lines = [each.getMessage() for each in caplog.records if each.name == "fairway.dns.guard"]
+    assert lines == [f"127.0.0.1 A {WEB}. 47 -> NOERROR 1+0+0 63"] * 3
+
+
+def test_metrics_tell_how_old_a_change_is_when_it_is_answered() -> None:
+    def piece(revision: str, triggered: str, of: str = "pets") -> Object:
+        made = endpoints(of, "10.244.0.1", name=f"{of}-1")
+        key = "endpoints.kubernetes.io/last-change-trigger-time"
+        made["metadata"] |= {"resourceVersion": revision, "annotations": {key: triggered}}
+        return made
+
+    async def story(running: Running, api: Api) -> None:
+        api.tell(ENDPOINT_SLICE, "ADDED", piece("7", "2026-01-01T00:00:00Z", of="web"))
+        api.tell(ENDPOINT_SLICE, "ADDED", piece("8", "no time"))
+        api.tell(ENDPOINT_SLICE, "MODIFIED", piece("9", "2026-01-01T00:00:00Z"))
+        api.tell(ENDPOINT_SLICE, "ADDED", endpoints("pets", "10.244.0.9", name="last"))
+        await eventually(running, "10-244-0-9.pets.default.svc.cluster.local", ["10.244.0.9"])
+        assert running.server.metrics.value(metrics.PROGRAMMING, "headless_with_selector") == 1
+
+    objects = {"services": [service("web", "default", "10.96.1.2"), service("pets", "default", "None")]}
+    serve(story, objects)
