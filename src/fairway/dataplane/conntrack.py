@@ -7,12 +7,15 @@ is stale follows from Desired and the flow alone, so a restart forgets nothing.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable
 
 from fairway.dataplane.base import Pending, Update
 from fairway.desired.model import Claim, Endpoint, NodeFacts, Policy, PortKey, ServicePort, Settings, claims
-from fairway.kernel.base import Conntrack, Flow
+from fairway.kernel.base import Conntrack, Flow, KernelError
 from fairway.packet import Family, Protocol
+
+_log = logging.getLogger(__name__)
 
 PROTOCOLS = (Protocol.UDP, Protocol.SCTP)
 """The protocols whose flows outlive a change. SCTP's heartbeats hold an association as UDP's senders hold a flow."""
@@ -111,6 +114,8 @@ class Sweeper:
         self._expectation = Expectation()
         self._gone: set[Claim] = set()
         self._due: set[tuple[Family, Protocol]] = set()
+        self._answered = False
+        self._told = False
 
     def inherit(self, claimed: Iterable[Claim]) -> None:
         """Destinations that the rules found in the kernel claim: whichever of them nobody claims after the next
@@ -120,7 +125,7 @@ class Sweeper:
     def sweep(self, update: Update, pending: Pending, families: Collection[Family]) -> int:
         """Bring the flows of `families` in line with an update whose `pending` keys (all of those since the last
         sweep that went well) are in the kernel now; call it before `pending.done()`. Returns how many connections
-        went. Raises KernelError; the next sweep then makes up for it."""
+        went. Raises KernelError, of a kernel that has answered before; the next sweep then makes up for it."""
         keys = {*update.ports, *self._expectation.keys} if pending.everything else pending.keys
         for key in keys:
             self._learn(key, update.ports.get(key))
@@ -128,10 +133,27 @@ class Sweeper:
             self._due = {(family, protocol) for family in Family for protocol in PROTOCOLS}
         deleted = 0
         if self._due and (self._gone or not self._expectation.empty):
-            deleted = self._conntrack.delete(self._stale(families))
+            try:
+                deleted = self._conntrack.delete(self._stale(families))
+                self._answered = True
+            except KernelError as error:
+                if self._answered:
+                    raise
+                self._tell(error)
+                return 0
         self._gone.clear()
         self._due.clear()
         return deleted
+
+    def _tell(self, error: KernelError) -> None:
+        """A kernel that has never told its connections serves Services all the same. It is asked again each time."""
+        if not self._told:
+            _log.warning(
+                "UDP and SCTP connections to endpoints that are gone are not ended: %s "
+                "(is the kernel's module nf_conntrack_netlink there?)",
+                error,
+            )
+        self._told = True
 
     def _learn(self, key: PortKey, port: ServicePort | None) -> None:
         _, protocol, family = key

@@ -24,7 +24,7 @@ from fairway.dataplane.base import Concern, Programmer, Report, Update
 from fairway.dataplane.health import Answer, ProxyHealth, healthz, livez
 from fairway.dataplane.health_server import HealthCheckPorts
 from fairway.dataplane.tracker import Tracker
-from fairway.dataplane.upkeep import Backoff, Upkeep
+from fairway.dataplane.upkeep import Upkeep, delays
 from fairway.dataplane.watch import Watch
 from fairway.desired import view
 from fairway.desired.facts import serves_loopback
@@ -125,7 +125,7 @@ class Proxy:
         self._upkeep = Upkeep.begin(clock(), pace.check, pace.verify, pace.retry)
         self._withheld: Mapping[PortKey, Refused] = {}
         self._withheld_until = inf
-        self._withholding = Backoff(pace.retry, 4 * pace.longest_retry)
+        self._withholding = delays(pace.retry, 4 * pace.longest_retry)
         self._health_checks = HealthCheckPorts(lambda: self.health.live(self._clock()))
         self._changed = False
         self._unlisted = {kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.NODE}
@@ -223,7 +223,7 @@ class Proxy:
 
     async def _keep_applied(self) -> None:
         """Apply what changes; look after the rules when others were at them, and now and then."""
-        delays = Backoff(self._pace.retry, self._pace.longest_retry)
+        failures = delays(self._pace.retry, self._pace.longest_retry)
         while True:
             if self._unlisted:
                 await self._bell.wait()
@@ -238,9 +238,9 @@ class Proxy:
                 await self._apply()
                 if await self._moved():
                     self._wake()
-                delays.reset()
+                failures.reset()
             except KernelError as error:
-                delay = delays.next()
+                delay = failures.next()
                 self.status.error = str(error)
                 _log.error("the kernel's rules stay as they are: %s; next attempt in %.1f s", error, delay)
                 self._wake()

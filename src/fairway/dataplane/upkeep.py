@@ -1,29 +1,16 @@
-"""When a proxy's rules are looked after, and how long it waits after failures. Pure: moments in seconds go in."""
+"""When a proxy's rules are looked after. Pure: moments in seconds go in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fairway.client.follow import Backoff
 from fairway.dataplane.base import Concern
 
 
-class Backoff:
-    """Delays that double, from `first` to `longest`."""
-
-    def __init__(self, first: float, longest: float) -> None:
-        self._first = first
-        self._longest = longest
-        self._next = first
-
-    def next(self) -> float:
-        """How long to wait this time."""
-        delay = self._next
-        self._next = min(delay * 2, self._longest)
-        return delay
-
-    def reset(self) -> None:
-        """It went well."""
-        self._next = self._first
+def delays(first: float, longest: float) -> Backoff:
+    """Delays that double. One node's kernel is nobody else's: they need no chance in them."""
+    return Backoff(lambda: 0.0, first, longest)
 
 
 @dataclass(slots=True)
@@ -42,7 +29,7 @@ class Upkeep:
 
     @classmethod
     def begin(cls, now: float, check: float, verify: float, first: float) -> Upkeep:
-        return cls(check, verify, Backoff(first, max(check, first)), now, now)
+        return cls(check, verify, delays(first, max(check, first)), now, now)
 
     def due(self, now: float, disturbed: bool) -> float:
         """How many seconds it is to the next look; `disturbed`: somebody was at the rules."""
