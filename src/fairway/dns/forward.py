@@ -239,8 +239,9 @@ class Forwarder:
             best = kept if best is None or kept.helpful else best
             if kept.helpful:
                 break
-        if best is None or best.failure:
-            best = plain(inquiry, best.rcode if best else Rcode.SERVFAIL, FAILURE_LIFETIME)
+        if best is None or not best.helpful:
+            rcode = best.rcode if best is not None and best.failure else Rcode.SERVFAIL
+            best = plain(inquiry, rcode, FAILURE_LIFETIME)
         self._cache.put(inquiry, best, self._clock())
         return best
 

@@ -45,7 +45,8 @@ class Bounds:
 @dataclass(frozen=True, slots=True)
 class Kept:
     """An answer ready to be given again: a whole message without OPT, its TTLs already within bounds, and where they
-    stand. `lifetime` is in seconds; 0 is for this asker alone. `helpful` is False when another server may know more."""
+    stand. `lifetime` is in seconds; 0 is for this asker alone. `helpful` is False when another server may know more:
+    this one could not tell, or only referred to others."""
 
     wire: bytes
     places: tuple[int, ...]
@@ -82,8 +83,8 @@ def harvest(inquiry: Inquiry, reply: bytes, bounds: Bounds = Bounds()) -> Kept:
     authority = ([soa] if soa else []) + proofs
     lifetime = _bound(answers, soa, bounds, positive)
     wire = _write(inquiry, message, rcode, answers, authority)
-    referral = not positive and soa is None and not answers and not message.flags & dns.flags.RA
-    return Kept(wire, ttl_places(wire), rcode, lifetime, denial=not positive, helpful=not referral)
+    says = bool(answers or soa or message.flags & (dns.flags.RA | dns.flags.AA))
+    return Kept(wire, ttl_places(wire), rcode, lifetime, denial=not positive, helpful=says)
 
 
 def plain(inquiry: Inquiry, rcode: int, lifetime: int = 0) -> Kept:

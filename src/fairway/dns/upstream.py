@@ -170,7 +170,7 @@ class Upstream:
         loop = asyncio.get_running_loop()
         with socket.socket(_family(self.endpoint), socket.SOCK_DGRAM) as opened:
             opened.setblocking(False)
-            opened.connect(self.endpoint)
+            opened.connect(_with_zone(self.endpoint))
             await loop.sock_sendall(opened, query)
             for _ in range(MAX_FOREIGN):
                 reply = await loop.sock_recv(opened, _MAX_DATAGRAM)
@@ -217,3 +217,9 @@ def _flags(message: bytes) -> int:
 
 def _family(endpoint: Endpoint) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET
+
+
+def _with_zone(endpoint: Endpoint) -> tuple[str, int] | tuple[str, int, int, int]:
+    """The endpoint as sockets want it: `fe80::1%eth0` needs the interface's number. Raises OSError."""
+    address, _, zone = endpoint[0].partition("%")
+    return (address, endpoint[1], 0, socket.if_nametoindex(zone)) if zone else endpoint

@@ -280,11 +280,18 @@ def test_servfail_when_nobody_answers_and_nobody_is_asked_again_at_once() -> Non
     play(story, silent, silent, settings=IN_TURN)
 
 
-def test_what_the_last_server_says_when_none_knows() -> None:
-    async def story(scene: Scene) -> None:
-        assert await scene.ask() == ["REFUSED"]
+@pytest.mark.parametrize(
+    ("last", "rcode"),
+    [(lambda asked: reply(asked, rcode="REFUSED"), "REFUSED"), (dns.message.make_response, "SERVFAIL")],
+    ids=["refusal", "referral"],
+)
+def test_what_the_last_server_says_when_none_knows(last: Manner, rcode: str) -> None:
+    """A referral to servers that nobody asks is no answer, above all not that there is no such record."""
 
-    play(story, lambda asked: reply(asked, rcode="REFUSED"))
+    async def story(scene: Scene) -> None:
+        assert await scene.ask() == [rcode]
+
+    play(story, last)
 
 
 def test_a_server_that_is_down_is_asked_last_until_it_is_back() -> None:
@@ -563,10 +570,12 @@ def test_hot_names_are_asked_for_anew_before_they_expire() -> None:
     play(story, fine, settings=Settings(cache=Limits(prefetch=3)))
 
 
-def test_a_server_of_the_other_family() -> None:
+@pytest.mark.parametrize("address", ["::1", "::1%lo"])
+def test_a_server_of_the_other_family(address: str) -> None:
     async def run() -> None:
         async with elsewhere(fine, address="::1") as server, asyncio.timeout(20):
-            scene = Scene(Forwarder(Settings(servers=(server.endpoint,)), Metrics()), Metrics(), [server])
+            servers = ((address, server.endpoint[1]),)
+            scene = Scene(Forwarder(Settings(servers=servers), Metrics()), Metrics(), [server])
             assert await scene.ask() == [f"{WWW}. 300 IN A 198.51.100.7"]
 
     asyncio.run(run())

@@ -160,6 +160,13 @@ def test_a_reply_of_another_rcode_is_of_no_use() -> None:
         assert (given.helpful, given.lifetime, lines(read(given))) == (False, 0, [])
 
 
+@pytest.mark.parametrize(("flags", "helpful"), [("", False), ("RA", True), ("AA", True)])
+def test_nothing_at_all_is_an_answer_only_from_who_can_know(flags: str, helpful: bool) -> None:
+    made = dns.message.make_response(dns.message.from_wire(ask(inquire(), 1, 0)))
+    made.flags |= dns.flags.from_text(flags)
+    assert harvest(inquire(), made.to_wire()).helpful == helpful
+
+
 def test_records_of_any_type_can_be_told_as_values() -> None:
     for type, data in (("A", "198.51.100.8"), ("SRV", "1 2 3 web.example.net."), ("CNAME", "web.example.net.")):
         given = kept(f"{WWW} 300 {type} {data}", inquiry=inquire(type=Type[type]))
