@@ -66,9 +66,9 @@ class Bench:
         self._namespace = namespace
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
+    def start(self, *words: str, by: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         with (self.folder / f"{words[0]}.log").open("ab") as log:
-            started = subprocess.Popen(self._inside(*FAIRWAY, *words), stdout=log, stderr=log)
+            started = subprocess.Popen(self._inside(*by, *FAIRWAY, *words), stdout=log, stderr=log)
         self._running.append(started)
         return started
 
@@ -77,9 +77,9 @@ class Bench:
         assert allow or done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
-    def proxy(self, *words: str) -> subprocess.Popen[bytes]:
+    def proxy(self, *words: str, by: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         common = ("--kubeconfig", str(self.kubeconfig), "--hostname-override", NODE, "--conntrack-max-per-core", "0")
-        return self.start("proxy", *common, "--cluster-cidr", "10.244.0.0/16", *words)
+        return self.start("proxy", *common, "--cluster-cidr", "10.244.0.0/16", *words, by=by)
 
     def serve(self, port: int) -> subprocess.Popen[bytes]:
         """A web server in the node's network."""
@@ -248,6 +248,27 @@ def test_kernel_settings_are_made_by_init_only(bench: Bench) -> None:
     )
     assert bench.run("sysctl", "-n", *(f"net.{name}" for name in names)).split() == ["25", "1", "1"]
     assert bench.run("sysctl", "-n", "net.netfilter.nf_conntrack_tcp_timeout_established").strip() == "86400"
+
+
+@pytest.mark.parametrize("words", [("--kubeconfig", "nowhere"), ("--cleanup",)])
+def test_without_the_right_it_says_so(bench: Bench, words: tuple[str, ...]) -> None:
+    without = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+
+    said = bench.run(*without, *FAIRWAY, "proxy", "--hostname-override", NODE, *words, allow=True)
+
+    assert "CAP_NET_ADMIN" in said
+
+
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
+def test_one_capability_is_enough(bench: Bench, mode: str) -> None:
+    one = ("setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all,+net_admin")
+    bench.run(*FAIRWAY, "proxy", "--cleanup")
+
+    timeouts = ("--conntrack-tcp-timeout-established", "0", "--conntrack-tcp-timeout-close-wait", "0")
+    proxy = bench.proxy("--proxy-mode", mode, *timeouts, by=one)
+
+    until(lambda: "10.96.0.80" in bench.run("nft", "list", "ruleset"), "it programs")
+    assert stop(proxy) == 0
 
 
 def test_a_place_that_is_taken(bench: Bench) -> None:

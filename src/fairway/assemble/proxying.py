@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 VERIFIED_EACH = 20
 """All rules are compared once in so many looks whether they stand."""
 
+_CAP_NET_ADMIN = 12  # linux/capability.h
+
 _log = logging.getLogger("fairway.proxy")
 
 
@@ -224,6 +226,13 @@ def rules(mode: Mode) -> tuple[Programmer, Callable[[], Notices]]:
     if mode is Mode.NFTABLES:
         return Isolating(NftSync(nftables, conntrack, netfilter)), lambda: NftNotices(own=nftables.identity())
     return Isolating(RuleSync(netfilter, conntrack, nftables)), NftNotices
+
+
+def may_program() -> bool:
+    """Whether this process has the capability that the kernel asks of those who change its rules."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    effective = next(line.split()[1] for line in lines if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> _CAP_NET_ADMIN & 1)
 
 
 def clean() -> None:

@@ -190,7 +190,7 @@ def proxy(
     from fairway.assemble import proxyconfig, proxying
 
     if cleanup:
-        return proxying.clean()
+        return proxying.clean() if proxying.may_program() else fail("rules are removed by root, or with CAP_NET_ADMIN")
     own = {name: words.pop(name) for name in ("allow_external_cidrs", "service_cluster_ip_range", "service_counters")}
     given = {name.replace("_", "-"): value for name, value in words.items() if value is not None}
     wanted = _configured(config, given)
@@ -199,10 +199,10 @@ def proxy(
         Path(write_config_to).write_text(proxyconfig.dump(wanted))
         return None
     plan = proxying.plan(wanted, **own, cores=os.cpu_count() or 1, host=socket.gethostname())
-    if os.geteuid() != 0:
-        fail("rules are programmed by root alone")
     if init_only:
         return proxying.prepare(plan)
+    if not proxying.may_program():
+        fail("rules are programmed by those who may administer the network: run it as root, or with CAP_NET_ADMIN")
     return proxying.proxy(plan, lambda: proxying.connection(wanted.client_connection.kubeconfig, master))
 
 
