@@ -22,7 +22,7 @@ from fairway.api.incoming import PATCH_TYPES
 from fairway.api.requests import Plain
 from fairway.objects import schema
 from fairway.objects.kinds import KINDS, REVIEWS, Kind
-from fairway.objects.schema import Field, Shape, Type
+from fairway.objects.schema import Field, Shape, Type, descriptions
 
 Object = dict[str, Any]
 
@@ -31,6 +31,7 @@ EVERY = (*KINDS, *REVIEWS)
 # Clients ask with an "@", which is no legal media type (RFC 6838, section 4.2): the answer says it with a dot.
 V2_ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+_V2_BASE = "#/definitions/"
 _GVK = "x-kubernetes-group-version-kind"
 _PATCH_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation", "pretty", "force")
 
@@ -114,7 +115,7 @@ def v2_document() -> Object:
         operation = _operation(kind, api_version, consumes=list(PATCH_TYPES))
         operation["parameters"] = [_parameter(name) | _kind_of_parameter(name) for name in _PATCH_PARAMETERS]
         paths[_path(kind, api_version)] = {"patch": operation}
-    definitions = {type_.openapi: _type(type_, "#/definitions/") for type_ in schema.types().values()}
+    definitions = {type_.openapi: _type(type_, _V2_BASE) for type_ in schema.types().values()}
     _name_kinds(definitions)
     return {"swagger": "2.0", "info": _info(), "paths": paths, "definitions": definitions}
 
@@ -193,11 +194,24 @@ def _reach(type_: Type, reached: dict[str, Type]) -> None:
 
 def _type(type_: Type, base: str) -> Object:
     shown: Object = {"type": "object"}
+    if text := descriptions.of_type(type_):
+        shown["description"] = text
     if type_.fields:
-        shown["properties"] = {field.name: _field(field, base) for field in type_.fields.values()}
+        shown["properties"] = {field.name: _described(type_, field, base) for field in type_.fields.values()}
     if required := [field.name for field in type_.fields.values() if field.required]:
         shown["required"] = required
     return shown
+
+
+def _described(type_: Type, field: Field, base: str) -> Object:
+    shown = _field(field, base)
+    text = descriptions.of_field(type_, field.name)
+    if not text:
+        return shown
+    if "$ref" in shown and base != _V2_BASE:
+        # OpenAPI 3.0 lets nothing stand beside a reference.
+        shown = {"allOf": [{"$ref": shown.pop("$ref")}], **shown}
+    return {"description": text, **shown}
 
 
 def _field(field: Field, base: str) -> Object:

@@ -86,6 +86,8 @@ def _schema(value: Object) -> bytes:
         parts.append(_delimited(1, value["$ref"]))
     if "format" in value:
         parts.append(_delimited(2, value["format"]))
+    if "description" in value:
+        parts.append(_delimited(4, value["description"]))
     parts += [_delimited(19, name) for name in value.get("required", ())]
     parts += [_delimited(20, _delimited(2, msgspec.json.encode(word))) for word in value.get("enum", ())]
     if "additionalProperties" in value:

@@ -42,6 +42,19 @@ def test_ports_are_merged_by_port_and_services_are_named() -> None:
     assert service["x-kubernetes-group-version-kind"] == [{"group": "", "version": "v1", "kind": "Service"}]
 
 
+def test_fields_say_what_they_are_for_and_nothing_stands_beside_a_reference() -> None:
+    two = openapi.v2_document()["definitions"]["io.k8s.api.apps.v1.DeploymentSpec"]["properties"]["strategy"]
+    assert two["description"].startswith("How old pods") and two["$ref"].endswith("DeploymentStrategy")
+    schemas = openapi.v3_document("apis/apps/v1")["components"]["schemas"]
+    three = schemas["io.k8s.api.apps.v1.DeploymentSpec"]["properties"]["strategy"]
+    assert three == {
+        "description": two["description"],
+        "allOf": [{"$ref": "#/components/schemas/io.k8s.api.apps.v1.DeploymentStrategy"}],
+        "x-kubernetes-patch-strategy": "retainKeys",
+    }
+    assert schemas["io.k8s.api.apps.v1.Deployment"]["properties"]["status"]["description"].startswith("What the system")
+
+
 def test_the_patch_of_every_version_tells_that_the_server_validates_fields() -> None:
     paths = openapi.v3_document("apis/apps/v1beta1")["paths"]
     operation = paths["/apis/apps/v1beta1/namespaces/{namespace}/deployments/{name}"]["patch"]

@@ -4,6 +4,7 @@ import pytest
 
 from fairway.objects import schema
 from fairway.objects.kinds import KINDS, Kind
+from fairway.objects.schema import descriptions
 from fairway.objects.schema.table import parse_shape, parse_table
 from fairway.objects.validate.fields import RULES
 
@@ -20,6 +21,24 @@ def test_every_type_that_a_field_names_exists() -> None:
         for field in type_.fields.values():
             if field.type.leaf.kind == "object":
                 assert field.target is not None
+
+
+def test_what_is_described_exists() -> None:
+    for name in descriptions.texts():
+        type_name, _, field = name.partition(".")
+        assert type_name == "*" or not field or field in schema.lookup(type_name).fields
+
+
+@pytest.mark.parametrize("name", ["Service", "ServiceSpec", "ServicePort", "EndpointSlice", "Endpoint", "ObjectMeta"])
+def test_every_field_of_what_people_ask_about_is_described(name: str) -> None:
+    type_ = schema.lookup(name)
+    assert descriptions.of_type(type_)
+    assert [field for field in type_.fields if not descriptions.of_field(type_, field)] == []
+
+
+def test_the_words_for_whole_objects_are_not_said_of_parts() -> None:
+    assert descriptions.of_field(schema.lookup("Lease"), "kind")
+    assert descriptions.of_field(schema.lookup("OwnerReference"), "kind") == ""
 
 
 def test_every_rule_that_a_field_names_exists() -> None:

@@ -74,7 +74,7 @@ def validate_config_map(config: Object) -> Iterator[FieldError]:
     yield from _keys(binary, "binaryData")
     for key in text.keys() & binary.keys():
         yield invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
-    yield from _size([*text.values(), *binary.values()], "")
+    yield from _size([*text.values(), *binary.values()], "[]")
 
 
 def validate_secret(secret: Object) -> Iterator[FieldError]:

@@ -44,7 +44,7 @@ BIG = "x" * (1024 * 1024 + 1)
         (CONFIG_MAP, {"data": {"a.txt": "x"}, "binaryData": {"b": "aGk="}}, []),
         (CONFIG_MAP, {"data": {"a": "x"}, "binaryData": {"a": "aGk="}}, ['data[a]: Invalid value: "a": duplicate of key present in binaryData']),
         (CONFIG_MAP, {"data": {"..": "x"}}, ["data[..]: Invalid value: \"..\": must not be '.' nor start with '..'"]),
-        (CONFIG_MAP, {"data": {"a": BIG}}, [": Too long: may not be more than 1048576 bytes"]),
+        (CONFIG_MAP, {"data": {"a": BIG}}, ["[]: Too long: may not be more than 1048576 bytes"]),
         (SECRET, {"data": {"a": "aGk="}}, []),
         (SECRET, {"type": "kubernetes.io/tls", "data": {"tls.crt": ""}}, ["data[tls.key]: Required value"]),
         (SECRET, {"type": "kubernetes.io/basic-auth"}, ["data[username]: Required value"]),
