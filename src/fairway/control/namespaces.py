@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from fairway.client.base import Object
 from fairway.control import pods
+from fairway.control.times import stamp
 from fairway.control.writes import Create, Delete, Plan, Update, Write
 from fairway.objects.kinds import CONFIG_MAP, NAMESPACE, SERVICE_ACCOUNT, Kind
 
@@ -46,6 +48,30 @@ def empty(contents: Mapping[Kind, Sequence[Object]]) -> Plan:
             if not pods.is_going(obj)
         ]
     )
+
+
+def report(namespace: Object, left: Mapping[Kind, Sequence[Object]], now: float) -> Plan:
+    """Say in the status of a namespace that goes what is `left` in it, and whose finalizers hold that. `now` is in
+    seconds since 1970."""
+    counts = {kind.resource: len(objects) for kind, objects in left.items() if objects}
+    holders = Counter(
+        holder for objects in left.values() for obj in objects for holder in obj["metadata"].get("finalizers") or ()
+    )
+    told = pods.with_condition(namespace, _remains("Content", "resources", counts, "ContentRemoved"), stamp(now))
+    held = _remains("Finalizers", "finalizers", holders, "ContentHasNoFinalizers")
+    told = pods.with_condition(told, held, stamp(now))
+    return Plan() if told == namespace else Plan([Update(NAMESPACE, told, "status")])
+
+
+def _remains(what: str, words: str, counts: Mapping[str, int], none: str) -> Mapping[str, str]:
+    """A condition that users look at when a namespace does not go; types and reasons are those of the API reference."""
+    listed = ", ".join(f"{name} ({counts[name]})" for name in sorted(counts))
+    return {
+        "type": f"Namespace{what}Remaining",
+        "status": "True" if counts else "False",
+        "reason": f"Some{words.capitalize()}Remain" if counts else none,
+        "message": f"Some {words} are remaining: {listed}" if counts else f"No {words} are remaining",
+    }
 
 
 def let_go(namespace: Object) -> Plan:

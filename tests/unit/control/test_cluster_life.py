@@ -218,7 +218,11 @@ def test_a_namespace_is_furnished_and_emptied() -> None:
             await stage.client.create(SERVICE, {**service("web"), "metadata": there})
             await stage.client.create(DEPLOYMENT, {**workload(DEPLOYMENT, "web", 2), "metadata": there})
             await stage.until(lambda: len([pod for pod in stage.items(POD, "shop") if pods.is_ready(pod)]) == 2)
+            held = {"metadata": {**there, "finalizers": ["example.com/hold"]}, "apiVersion": "v1", "kind": "ConfigMap"}
+            await stage.client.create(CONFIG_MAP, held)
             await stage.client.delete(NAMESPACE, "shop")
+            await stage.until(lambda: "example.com/hold (1)" in str(stage.items(NAMESPACE, "")))
+            await stage.client.patch(CONFIG_MAP, "web", {"metadata": {"finalizers": None}}, "shop")
             await stage.until(lambda: "shop" not in names(stage.items(NAMESPACE, "")))
             assert not stage.items(POD, "shop")
             assert not stage.items(SERVICE, "shop")

@@ -76,6 +76,7 @@ class Namespaces:
             await self._cluster.perform_burst(namespaces.empty(left).writes, COMPONENT)
             left = {kind: objects for kind in left if (objects := await self._list(kind, name))}
         if left:
+            await self._cluster.perform(namespaces.report(namespace, left, self._cluster.clock()).writes, COMPONENT)
             return LOOK_AGAIN_SECONDS
         await self._cluster.perform(namespaces.let_go(namespace).writes, COMPONENT)
         return None
