@@ -18,6 +18,7 @@ from fairway.lab.state import StateDir
 from fairway.lab.topology import Topology
 from fairway.node import Node
 from fairway.packet import Packet, Protocol, Verdict, family_of
+from fairway.trace.causes import Causes
 from fairway.trace.connections import Original
 from fairway.trace.evidence import guesses, texts
 from fairway.trace.evidence.bundle import CONTENTS
@@ -54,6 +55,10 @@ class Answer:
     names: Mapping[str, str]
     then: Trace | None = None
     catalogue: Catalogue = field(default_factory=Catalogue)
+
+    def causes(self, part: Trace) -> Causes | None:
+        """Where the objects behind the steps are found, if any are known."""
+        return Causes(self.catalogue, part.node.name) if self.catalogue.given else None
 
     @property
     def delivered(self) -> bool:

@@ -45,6 +45,7 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--node", default="", metavar="NAME", help="Read this machine's kernel (or the files) as node NAME.")
 @click.option("--kubeconfig", default="", metavar="FILE", help="Where names are looked up, with this machine's rules.")
 @click.option("--colour/--no-colour", default=None, help="Default: only on a terminal.")
+@click.option("--why", is_flag=True, help="One paragraph: the end, what caused it, what would change it.")
 @LAB_OPTION
 @click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def trace(output: str, colour: bool | None, lab: str, bundle: str, node: str, kubeconfig: str, **words: Any) -> None:
@@ -63,11 +64,12 @@ def trace(output: str, colour: bool | None, lab: str, bundle: str, node: str, ku
     from fairway.assemble.saved import Files
     from fairway.assemble.tracing import Question
 
+    form = "why" if words.pop("why") else output
     files = Files(bundle=bundle, **{name: words.pop(name) for _, name, _ in _FILES})
     words |= {"protocol": words["protocol"].upper(), "source_port": words["source_port"] or 0}
     question = Question(**words)
     answer = _ask(question, files, node, kubeconfig, lab)
-    _tell(answer, output, sys.stdout.isatty() if colour is None else colour)
+    _tell(answer, form, sys.stdout.isatty() if colour is None else colour)
     sys.exit(0 if answer.delivered else EXIT_NOT_DELIVERED)
 
 
@@ -88,16 +90,20 @@ def _ask(question: Question, files: Any, node: str, kubeconfig: str, lab: str) -
     return tracing.ask_here(question, node, kubeconfig, saved.objects_of(files))
 
 
-def _tell(answer: Answer, output: str, colour: bool) -> None:
+def _tell(answer: Answer, form: str, colour: bool) -> None:
     from fairway.trace import explain
+    from fairway.trace.why import why
 
-    if output == "json":
-        told = explain.as_json(answer.trace, names=answer.names)
-        told["then"] = explain.as_json(answer.then, names=answer.names) if answer.then else None
-        click.echo(json.dumps(told, indent=2))
+    parts = [(part, answer.causes(part)) for part in filter(None, (answer.trace, answer.then))]
+    if form == "json":
+        told = [explain.as_json(part, answer.names, causes) for part, causes in parts]
+        click.echo(json.dumps({**told[0], "then": told[1] if len(told) > 1 else None}, indent=2))
         return
-    for part in filter(None, (answer.trace, answer.then)):
-        click.echo(explain.text(part, colour=colour, names=answer.names))
+    for part, causes in parts:
+        if form == "why":
+            click.echo(why(part, answer.names, causes))
+        else:
+            click.echo(explain.text(part, colour=colour, names=answer.names, causes=causes))
 
 
 @click.command()

@@ -7,6 +7,7 @@ the packet.
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -14,6 +15,7 @@ from typing import Any
 
 from fairway.packet import Outcome, Packet, Verdict, host_port
 from fairway.trace import words
+from fairway.trace.causes import Cause, Causes
 from fairway.trace.names import named
 from fairway.trace.steps import Event, Hook, Path, State, Step, Trace
 from fairway.trace.story import Choice, Idle, Scene, Segment, Share, scenes, segments, share_of
@@ -32,15 +34,18 @@ COLOURS: Mapping[Verdict, str] = {
 }
 
 
-def text(trace: Trace, *, colour: bool = False, names: Mapping[str, str] | None = None) -> str:
+def text(
+    trace: Trace, *, colour: bool = False, names: Mapping[str, str] | None = None, causes: Causes | None = None
+) -> str:
     """The note, with paragraphs of 100 columns; rules and tables stay whole. `names` maps addresses to who has
-    them; `colour` adds terminal escapes."""
-    return "\n".join(_Note(trace, colour, names or {}).lines()) + "\n"
+    them; `colour` adds terminal escapes; `causes` finds the objects behind the steps."""
+    return "\n".join(_Note(trace, colour, names or {}, causes).lines()) + "\n"
 
 
 class _Note:
-    def __init__(self, trace: Trace, colour: bool, names: Mapping[str, str]) -> None:
+    def __init__(self, trace: Trace, colour: bool, names: Mapping[str, str], causes: Causes | None) -> None:
         self._trace = trace
+        self._causes = causes
         self._colour = colour
         self._names = names
 
@@ -97,6 +102,8 @@ class _Note:
         place = f"{step.table} {step.chain}" + (f" rule {step.number}" if step.number else "")
         yield f"  {place}" + (f"   {self._paint(DIM, step.rule)}" if step.rule else "")
         yield from self._wrap(meaning, "      ")
+        if self._causes is not None and (cause := self._causes.of_step(step)) is not None:
+            yield from self._wrap(f"By {cause}.", "      ")
 
     def _choices(self, choices: Sequence[Choice]) -> Iterator[str]:
         chance = all(choice.first.event is not Event.MAY_NOT for choice in choices)
@@ -176,7 +183,7 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def as_json(trace: Trace, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+def as_json(trace: Trace, names: Mapping[str, str] | None = None, causes: Causes | None = None) -> dict[str, Any]:
     """The trace in plain dicts, lists, strings and numbers. Probabilities are strings ("1/3"), null where nobody can
     tell."""
     known = names or {}
@@ -184,7 +191,7 @@ def as_json(trace: Trace, names: Mapping[str, str] | None = None) -> dict[str, A
         "packet": _packet(trace.packet),
         "node": trace.node.name,
         "outcomes": [{**_outcome(outcome), "probability": str(part)} for outcome, part in trace.shares.items()],
-        "branches": [_path(path, trace, known) for path in trace.branches],
+        "branches": [_path(path, trace, known, causes) for path in trace.branches],
         "notes": list(trace.notes),
     }
 
@@ -204,17 +211,24 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     return {"verdict": outcome.verdict.value, "endpoint": outcome.endpoint, "masqueraded": outcome.masqueraded}
 
 
-def _path(path: Path, trace: Trace, names: Mapping[str, str]) -> dict[str, Any]:
+def _path(path: Path, trace: Trace, names: Mapping[str, str], causes: Causes | None) -> dict[str, Any]:
     return {
         "probability": _fraction(path.probability),
         "outcome": _outcome(path.outcome),
         "egress": {"device": path.egress.device, "via": path.egress.via},
         "sourceSeen": path.source_seen,
-        "steps": list(_steps(path.steps, trace, names)),
+        "cause": _cause(causes.of_path(path, trace) if causes else None),
+        "steps": list(_steps(path.steps, trace, names, causes)),
     }
 
 
-def _steps(steps: Iterable[Step], trace: Trace, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _cause(cause: Cause | None) -> dict[str, str] | None:
+    return None if cause is None else dataclasses.asdict(cause)
+
+
+def _steps(
+    steps: Iterable[Step], trace: Trace, names: Mapping[str, str], causes: Causes | None
+) -> Iterator[dict[str, Any]]:
     for step in steps:
         about = named(step)
         yield {
@@ -227,6 +241,7 @@ def _steps(steps: Iterable[Step], trace: Trace, names: Mapping[str, str]) -> Ite
             "detail": step.detail,
             "meaning": words.step(step, trace.node, names),
             "service": str(about) if about else None,
+            "cause": _cause(causes.of_step(step) if causes else None),
             "probability": _fraction(step.probability),
             "packet": _line(step.packet),
             "mark": step.packet.mark,

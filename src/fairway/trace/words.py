@@ -29,10 +29,11 @@ VERDICTS: Mapping[Verdict, str] = {
 def ends(outcome: Outcome, packet: Packet, names: Names) -> str:
     """The end of a sentence that begins with "the packet"."""
     destination = host_port(packet.destination, packet.destination_port)
-    return VERDICTS[outcome.verdict].format(endpoint=_place(outcome.endpoint, names), destination=destination)
+    return VERDICTS[outcome.verdict].format(endpoint=place(outcome.endpoint, names), destination=destination)
 
 
-def _place(endpoint: str, names: Names) -> str:
+def place(endpoint: str, names: Names) -> str:
+    """An endpoint with the name of who has it."""
     name = names.get(endpoint.rpartition(":")[0].strip("[]"))
     return f"{endpoint} ({name})" if name else endpoint
 
@@ -43,10 +44,11 @@ def leaving(egress: Egress, node: Node, names: Names) -> str:
         return f"on {node.name or 'this node'} itself"
     if not egress.device:
         return "by a device not known here"
-    return f"by {egress.device}" + (f" via {_named(egress.via, names)}" if egress.via else "")
+    return f"by {egress.device}" + (f" via {named_address(egress.via, names)}" if egress.via else "")
 
 
-def _named(address: str, names: Names) -> str:
+def named_address(address: str, names: Names) -> str:
+    """An address with the name of who has it."""
     return f"{address} ({names[address]})" if address in names else address
 
 
@@ -104,8 +106,8 @@ def _event(done: Step, node: Node, names: Names) -> str:
         case Event.JUMP | Event.GOTO:
             return _jump(done)
         case Event.DNAT:
-            place, comma, rest = done.detail.partition(", ")
-            return f"The destination becomes {_place(place, names)}{comma}{rest}."
+            endpoint, comma, rest = done.detail.partition(", ")
+            return f"The destination becomes {place(endpoint, names)}{comma}{rest}."
         case Event.MASQUERADE:
             asked = ": the mark asked for it" if done.chain == "KUBE-POSTROUTING" else ""
             whose = f", the address of {done.packet.out_device}" if done.packet.source else ""
@@ -147,13 +149,13 @@ def _jump(done: Step) -> str:
     chain, _, doubt = done.detail.partition("; ")
     purpose = chain_purpose(chain)
     if chain == "KUBE-MARK-MASQ":
-        text = f"To be masqueraded, because {_why_masquerade(done)}."
+        text = f"To be masqueraded, because {why_masquerade(done)}."
     else:
         text = f"On to {chain}" + (f": {purpose}." if purpose else ".")
     return text + (f" But only {doubt}." if doubt else "")
 
 
-def _why_masquerade(done: Step) -> str:
+def why_masquerade(done: Step) -> str:
     """The condition of a rule that leads to the mark, as a reason."""
     hairpin = chain_kind(done.chain) == "SEP"
     reasons = [reason for m in understand(done.rule).matches if (reason := _reason(m, done.packet, hairpin))]
@@ -182,7 +184,7 @@ def _return(done: Step) -> str:
 
 def _route(done: Step, node: Node, names: Names) -> str:
     state = done.packet
-    where = _named(state.destination, names)
+    where = named_address(state.destination, names)
     if state.out_device == LOOPBACK:
         return f"{where} is an address of {node.name or 'this node'}: it stays here."
     if done.detail == "unreachable":
@@ -194,7 +196,7 @@ def _route(done: Step, node: Node, names: Names) -> str:
     if not state.out_device:
         return f"Which way leads to {where} is not known here."
     if state.via:
-        return f"{where} {_over(state)} to {_named(state.via, names)} ({done.detail})."
+        return f"{where} {_over(state)} to {named_address(state.via, names)} ({done.detail})."
     return f"{where} is on {state.out_device}{_kind_of_link(state, node)} ({done.detail})."
 
 
