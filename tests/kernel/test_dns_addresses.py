@@ -14,7 +14,9 @@ import pytest
 SERVER = """
     import asyncio, subprocess
     import dns.asyncquery, dns.message
-    from fairway.dns.udp import UdpListener
+    from fairway.dns.server import DnsServer
+    from fairway.dns.zone import Zone
+    from tests.unit.dns.api import Api
 
     def ip(command):
         subprocess.run(["ip", *command.split()], check=True)
@@ -23,15 +25,17 @@ SERVER = """
         ip("link set lo up")
         for address in {addresses!r}:
             ip(f"address add {{address}} dev lo {extra}")
-        echo = UdpListener({wildcard!r}, 5353, lambda query: query[:2] + bytes((query[2] | 0x80,)) + query[3:])
-        echo.start()
+        server, stop = DnsServer(Api(), zone=Zone(), addresses=[({wildcard!r}, 5353)]), asyncio.Event()
+        serving = asyncio.create_task(server.run(stop))
+        await server.complete.wait()
         for address in {addresses!r}:
             asked = address.split("/")[0]
             query = dns.message.make_query("web.default.svc.cluster.local", "A")
             # Raises UnexpectedSource when the reply comes from another address than the one asked.
             await dns.asyncquery.udp(query, asked, port=5353, timeout=5, source={client!r})
             print(asked)
-        echo.close()
+        stop.set()
+        await serving
 
     asyncio.run(main())
 """
