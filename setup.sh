@@ -25,6 +25,7 @@ quietly() {
 missing=()
 need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 need iptables-restore iptables
+need nft nftables
 need kubectl kubernetes-client
 need curl curl
 need nslookup bind9-dnsutils
