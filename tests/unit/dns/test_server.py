@@ -317,3 +317,25 @@ def test_metrics_tell_how_old_a_change_is_when_it_is_answered() -> None:
 
     objects = {"services": [service("web", "default", "10.96.1.2"), service("pets", "default", "None")]}
     serve(story, objects)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_workers_share_an_address_and_strangers_do_not(shared: bool) -> None:
+    async def story(running: Running, api: Api) -> None:
+        stop, at = asyncio.Event(), list(running.server.bound)
+        other = DnsServer(cast("Client", api), zone=Zone(), addresses=at, options=Options(shared=shared))
+        if not shared:
+            with pytest.raises(CannotListen):
+                await other.run(stop)
+            return
+        serving = asyncio.create_task(other.run(stop))
+        await other.complete.wait()
+        replies = [await running.udp(WEB) for _ in range(32)]  # from 32 ports: the kernel deals them out
+        assert all(each.answer for each in replies)
+        parts = [each.metrics.value(metrics.DURATION, f"dns://:{running.port}") for each in (running.server, other)]
+        assert sum(parts) == 32
+        assert all(parts)
+        stop.set()
+        await serving
+
+    serve(story, ONE_WEB, options=Options(shared=shared))
