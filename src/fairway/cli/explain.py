@@ -47,7 +47,14 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--colour/--no-colour", default=None, help="Default: only on a terminal.")
 @click.option("--why", is_flag=True, help="One paragraph: the end, what caused it, what would change it.")
 @LAB_OPTION
-@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Choice(["text", "json", "dot", "mermaid", "svg", "html"]),
+    default="text",
+    show_default=True,
+    help="A note, data, or a picture (svg and html need no other program and load nothing).",
+)
 def trace(output: str, colour: bool | None, lab: str, bundle: str, node: str, kubeconfig: str, **words: Any) -> None:
     """Follow one packet through a node's rules, hook by hook, and say why it ends where it ends: in the lab, if it is
     up (a packet to another node's address is followed there, too); else by the rules of this machine; or by files that
@@ -91,13 +98,25 @@ def _ask(question: Question, files: Any, node: str, kubeconfig: str, lab: str) -
 
 
 def _tell(answer: Answer, form: str, colour: bool) -> None:
-    from fairway.trace import explain
+    from fairway.trace import drawing, explain
+    from fairway.trace.graph import dot, graph, joined, mermaid
     from fairway.trace.why import why
 
     parts = [(part, answer.causes(part)) for part in filter(None, (answer.trace, answer.then))]
     if form == "json":
         told = [explain.as_json(part, answer.names, causes) for part, causes in parts]
         click.echo(json.dumps({**told[0], "then": told[1] if len(told) > 1 else None}, indent=2))
+        return
+    if form == "html":
+        pages = [
+            (graph(part, answer.names, causes), why(part, answer.names, causes), explain.text(part, names=answer.names))
+            for part, causes in parts
+        ]
+        click.echo(drawing.page(pages), nl=False)
+        return
+    if form in ("dot", "mermaid", "svg"):
+        draw = {"dot": dot, "mermaid": mermaid, "svg": drawing.svg}[form]
+        click.echo(draw(joined([graph(part, answer.names, causes) for part, causes in parts])), nl=False)
         return
     for part, causes in parts:
         if form == "why":

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from fairway.packet import Outcome, Packet, Verdict, host_port
+from fairway.packet import Outcome, Packet, Verdict
 from fairway.trace import words
 from fairway.trace.causes import Cause, Causes
 from fairway.trace.names import named
-from fairway.trace.steps import Event, Hook, Path, State, Step, Trace
+from fairway.trace.steps import Event, Hook, Path, Step, Trace
 from fairway.trace.story import Choice, Idle, Scene, Segment, Share, scenes, segments, share_of
 
 WIDTH = 100
@@ -63,7 +63,7 @@ class _Note:
     def _title(self) -> str:
         packet, node = self._trace.packet, self._trace.node.name or "a node"
         way = f"in by {packet.in_interface} on {node}" if packet.in_interface else f"from a process of {node}"
-        return f"{_line(packet)}, the first packet of a connection, {way}"
+        return f"{words.line(packet)}, the first packet of a connection, {way}"
 
     def _segment(self, segment: Segment) -> Iterator[str]:
         if segment.number:
@@ -168,11 +168,6 @@ class _Note:
         yield from (self._paint(paint, line) if paint else line for line in lines)
 
 
-def _line(packet: Packet | State) -> str:
-    source = host_port(packet.source, packet.source_port)
-    return f"{packet.protocol} {source} -> {host_port(packet.destination, packet.destination_port)}"
-
-
 def _listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
@@ -243,7 +238,7 @@ def _steps(
             "service": str(about) if about else None,
             "cause": _cause(causes.of_step(step) if causes else None),
             "probability": _fraction(step.probability),
-            "packet": _line(step.packet),
+            "packet": words.line(step.packet),
             "mark": step.packet.mark,
         }
 

@@ -26,6 +26,12 @@ VERDICTS: Mapping[Verdict, str] = {
 """What a verdict means to the one who sent the packet."""
 
 
+def line(packet: Packet | State) -> str:
+    """ "TCP 10.244.1.5:40000 -> 10.96.0.10:53"."""
+    source = host_port(packet.source, packet.source_port)
+    return f"{packet.protocol} {source} -> {host_port(packet.destination, packet.destination_port)}"
+
+
 def ends(outcome: Outcome, packet: Packet, names: Names) -> str:
     """The end of a sentence that begins with "the packet"."""
     destination = host_port(packet.destination, packet.destination_port)

@@ -147,3 +147,14 @@ def test_names_come_from_objects(tmp_path: Path) -> None:
     told = json.loads(run(*asked).stdout)
     assert told["packet"]["source"] == "10.244.0.9"
     assert len(told["outcomes"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("form", "beginning"),
+    [("dot", "digraph"), ("mermaid", "flowchart"), ("svg", "<svg"), ("html", "<!DOCTYPE html>")],
+)
+def test_pictures(form: str, beginning: str) -> None:
+    told = run("--rules", HTTPD, "--from", "10.244.0.9", "--to", "httpd-svc", output=form)
+    assert told.exit_code == 0
+    assert told.stdout.startswith(beginning)
+    assert told.stdout.count("reaches 10.244.") >= 3
