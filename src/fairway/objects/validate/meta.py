@@ -33,6 +33,9 @@ _NAME_PATTERNS: Mapping[Callable[[str], list[str]], str] = {
     names.subdomain: names.PATTERNS.subdomain,
 }
 _FIXED = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+_EVENTS = frozenset({("v1", "Event"), ("events.k8s.io/v1", "Event")})
+# The only ones without a domain.
+_OWN_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 
 
 def plain(kind: Kind, metadata: Mapping[str, Any]) -> bool:
@@ -65,10 +68,19 @@ def validate_metadata(kind: Kind, metadata: Mapping[str, Any], path: str = "meta
     yield from _name(kind, metadata, path)
     yield from _namespace(kind, metadata, path)
     yield from validate_template_metadata(metadata, path)
-    for index, finalizer in enumerate(metadata.get("finalizers") or []):
-        for detail in names.qualified(finalizer):
-            yield invalid(f"{path}.finalizers[{index}]", finalizer, detail)
+    yield from _finalizers(metadata.get("finalizers") or [], f"{path}.finalizers")
     yield from _owners(metadata.get("ownerReferences") or [], f"{path}.ownerReferences")
+
+
+def _finalizers(finalizers: list[str], path: str) -> Iterator[FieldError]:
+    for index, finalizer in enumerate(finalizers):
+        details = names.qualified(finalizer)
+        if not details and "/" not in finalizer and finalizer not in _OWN_FINALIZERS:
+            details = ["name is neither a standard finalizer name nor is it fully qualified"]
+        for detail in details:
+            yield invalid(f"{path}[{index}]", finalizer, detail)
+    if {"orphan", "foregroundDeletion"} <= set(finalizers):
+        yield invalid(path, finalizers, "orphan and foregroundDeletion cannot be both set")
 
 
 def validate_template_metadata(metadata: Mapping[str, Any], path: str) -> Iterator[FieldError]:
@@ -128,6 +140,8 @@ def _owners(owners: list[Object], path: str) -> Iterator[FieldError]:
         for name in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(name):
                 yield required(f"{path}[{index}].{name}", "must not be empty")
+        if (owner.get("apiVersion"), owner.get("kind")) in _EVENTS:
+            yield invalid(f"{path}[{index}]", owner, "events are no owners")
         if owner.get("controller"):
             controllers.append(owner.get("name") or "")
     if len(controllers) > 1:

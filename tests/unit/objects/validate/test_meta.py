@@ -45,7 +45,19 @@ def faults(kind: Kind, **metadata: Any) -> list[str]:
             ["metadata.annotations: Too long: may not be more than 262144 bytes"],
         ),
         (CONFIG_MAP, {"finalizers": ["example.com/x", "a b"]}, ['metadata.finalizers[1]: Invalid value: "a b": name part']),
+        (CONFIG_MAP, {"finalizers": ["orphan"]}, []),
+        (CONFIG_MAP, {"finalizers": ["hold"]}, ['metadata.finalizers[0]: Invalid value: "hold": name is neither a standard']),
+        (
+            CONFIG_MAP,
+            {"finalizers": ["orphan", "foregroundDeletion"]},
+            ['metadata.finalizers: Invalid value: ["orphan","foregroundDeletion"]: orphan and foregroundDeletion cannot'],
+        ),
         (CONFIG_MAP, {"ownerReferences": [OWNER]}, []),
+        (
+            CONFIG_MAP,
+            {"ownerReferences": [{**OWNER, "kind": "Event"}]},
+            ['metadata.ownerReferences[0]: Invalid value: {"apiVersion":"v1","kind":"Event","name":"a","uid":"u"}: events'],
+        ),
         (
             CONFIG_MAP,
             {"ownerReferences": [{"kind": "Pod", "name": "a"}]},
