@@ -25,6 +25,9 @@ from fairway.ruleset import nft
 _ATTEMPTS = 5
 """How often clients are struck off the list while packets go on writing to it."""
 
+_UNSUPPORTED = ("EAFNOSUPPORT", "EOPNOTSUPP", "EPROTONOSUPPORT")
+"""What a kernel says of a family that it does not know; any other refusal may pass."""
+
 
 @dataclass(slots=True)
 class _Standing:
@@ -133,7 +136,7 @@ class NftSync:
 
     def _missing(self, family: Family, error: KernelError) -> bool:
         """Whether the kernel cannot do the family at all; remembered, as it will not learn."""
-        if family is not Family.IPV6:
+        if family is not Family.IPV6 or not any(code in str(error) for code in _UNSUPPORTED):
             return False
         try:
             self._nftables.apply([nft.AddTable(table_name(family))])

@@ -247,7 +247,7 @@ def test_cleaning_takes_what_is_ours_or_kube_proxy_s_and_nothing_else(kernel: Fa
 class WithoutIPv6(FakeNftables):
     def apply(self, changes: Sequence[nft.Change]) -> None:
         if any(change.table.family == "ip6" for change in changes):
-            raise KernelError("cannot make the table fairway: the kernel has no IPv6")
+            raise KernelError("cannot make the table fairway: Address family not supported (EAFNOSUPPORT)")
         super().apply(changes)
 
 
