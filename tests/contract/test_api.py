@@ -330,6 +330,8 @@ def test_lists_come_as_tables_and_as_metadata_when_asked() -> None:
         accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
         metadata = await me.ok("GET", SERVICES, accept=accept)
         assert metadata["kind"] == "PartialObjectMetadataList" and "spec" not in metadata["items"][0]
+        _, _, answer = await me.ask("GET", "/version?pretty=true")
+        assert answer.bytes().startswith(b'{\n  "major": "1"')
         _, _, answer = await me.ask("GET", f"{SERVICES}/web?pretty=true")
         assert isinstance(answer, Answer) and b'\n  "kind": "Service"' in answer.bytes()
 

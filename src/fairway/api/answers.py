@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -58,3 +58,8 @@ class Upgrade:
 def json_answer(value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
     """A value as JSON."""
     return Answer(status, msgspec.json.encode(value), JSON, headers)
+
+
+def indented(answer: Answer) -> Answer:
+    """The answer as people read it, if it is JSON."""
+    return replace(answer, body=msgspec.json.format(answer.bytes())) if answer.content_type == JSON else answer

@@ -70,6 +70,8 @@ PARTS = ("status", "ephemeralcontainers", "resize")
 DOORS = ("exec", "attach", "portforward")
 """Subresources that are connections. WebSocket clients must ask for them with GET (RFC 6455, section 4.1), but whoever
 may look may not therefore run programs: asking is the verb "create" in both forms."""
+# Browsers and command lines that show an answer as it comes; JSON is indented for them, as upstream does.
+_SHOWING = ("curl/", "Wget/", "Mozilla/")
 UPGRADES = ("websocket", "spdy/3.1")
 """What a door's connection may become, in lower case (RFC 9110, section 7.8)."""
 
@@ -110,6 +112,7 @@ class Options:
 
 
 NO_OPTIONS = Options()
+PRETTY = Options(pretty=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,7 @@ class Plain:
     path: str
     accept: str = ""
     query: Mapping[str, str] = field(default_factory=dict)
+    pretty: bool = False
 
 
 def parse(method: str, path: str, query: str, headers: Mapping[str, str], user: User = LOOPBACK) -> Request | Plain:
@@ -156,18 +160,17 @@ def parse(method: str, path: str, query: str, headers: Mapping[str, str], user: 
     if "/proxy" in path and (door := _PROXY.fullmatch(path)) is not None:
         return _handed_on(method, door, query, headers, user)
     values = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
-    accept = headers.get("accept", "")
+    accept, agent = headers.get("accept", ""), headers.get("user-agent", "")
     if "/watch/" in path and method == "GET" and (old := _WATCH.fullmatch(path)) is not None:
         path, values = old[1] + old[2], values | {"watch": "true"}
     target = _known_target(path) if len(path) <= REMEMBERED_LENGTH else _target_of(path)
     if target is None:
-        return Plain(method.lower(), "/" + "/".join(_parts(path)), accept, values)
+        return Plain(method.lower(), "/" + "/".join(_parts(path)), accept, values, _pretty(values, agent))
     verb = _verb(method, target, values)
     subresource_forms = target.subresource in ("", "status", "scale")
     wanted = negotiate(accept) if subresource_forms else Wanted()
     content_type = headers.get("content-type", "") or "application/json"
-    agent = headers.get("user-agent", "")
-    return Request(verb, target, _options(values), wanted, content_type, values, agent, user)
+    return Request(verb, target, _options(values, agent), wanted, content_type, values, agent, user)
 
 
 def _handed_on(method: str, door: re.Match[str], query: str, headers: Mapping[str, str], user: User) -> Request:
@@ -239,9 +242,9 @@ def _verb(method: str, target: Target, values: Mapping[str, str]) -> Verb:
     return verb
 
 
-def _options(values: Mapping[str, str]) -> Options:
+def _options(values: Mapping[str, str], agent: str) -> Options:
     if not values:
-        return NO_OPTIONS
+        return PRETTY if _pretty(values, agent) else NO_OPTIONS
     return Options(
         label_selector=values.get("labelSelector", ""),
         field_selector=values.get("fieldSelector", ""),
@@ -259,8 +262,13 @@ def _options(values: Mapping[str, str]) -> Options:
         grace_seconds=_integer(values, "gracePeriodSeconds", -1),
         propagation=values.get("propagationPolicy", ""),
         include_object=_include_object(values.get("includeObject", "")),
-        pretty=_boolean(values, "pretty"),
+        pretty=_pretty(values, agent),
     )
+
+
+def _pretty(values: Mapping[str, str], agent: str) -> bool:
+    """Whether JSON is indented: as asked, else for those who show it to people as it comes."""
+    return _boolean(values, "pretty") if "pretty" in values else agent.startswith(_SHOWING)
 
 
 def _integer(values: Mapping[str, str], name: str, default: int) -> int:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from fairway.api import audit, expiry, status
-from fairway.api.answers import Answer, Stream, Tunnel, json_answer
+from fairway.api.answers import Answer, Stream, Tunnel, indented, json_answer
 from fairway.api.app import App
 from fairway.api.attendance import Attendance
 from fairway.api.auth import authenticate, impersonate, known
@@ -177,7 +177,8 @@ class Api:
             request = parse(method, path, query, headers, user)
             if isinstance(request, Plain):
                 self._authority.authorize(user, request)
-                return await self._keys(request) or self._paths.answer(request)
+                answer = await self._keys(request) or self._paths.answer(request)
+                return indented(answer) if request.pretty else answer
         except Exception as error:
             return failed(error)
         return self._audited(by, user, request, await self.handlers.handle(request, body, user))

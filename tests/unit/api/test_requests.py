@@ -121,6 +121,22 @@ def test_options_are_read_from_the_query() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("agent", "query", "pretty"),
+    [
+        ("curl/7.88.1", "", True),
+        ("Mozilla/5.0 (X11)", "?limit=5", True),
+        ("curl/7.88.1", "?pretty=false", False),
+        ("kubectl/v1.32.4", "", False),
+        ("kubectl/v1.32.4", "?pretty=true", True),
+    ],
+)
+def test_people_get_their_answer_indented(agent: str, query: str, pretty: bool) -> None:
+    assert asked("GET", PODS + query, user_agent=agent).options.pretty is pretty
+    plain = parse("GET", "/version", query.removeprefix("?"), {"user-agent": agent})
+    assert isinstance(plain, Plain) and plain.pretty is pretty
+
+
 @pytest.mark.parametrize("path", ["/", "/version", "/healthz/ping", "/api", "/api/v1", "/apis/apps/v1", "/openapi/v2"])
 def test_everything_else_is_a_plain_path(path: str) -> None:
     assert parse("GET", path, "", {}) == Plain("get", path if path != "/" else "/")
