@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fairway import __version__
-from fairway.cli import explain, lab, names, proxy, serve
+from fairway.cli import diagnose, explain, lab, names, proxy, serve
 from fairway.cli.base import Cli
 
 
@@ -24,6 +24,7 @@ for _command in (
     lab.exec_,
     explain.trace,
     explain.collect,
+    diagnose.why_not,
     proxy.proxy,
     names.env,
     proxy.render,
