@@ -18,6 +18,9 @@ OPT_LENGTH = 11
 ANSWER, AUTHORITY, ADDITIONAL = 1, 2, 3
 
 _OPT = 41
+_QUESTION = struct.Struct("!HH")
+_FIXED = struct.Struct("!HHIH")  # type, class, TTL, length of the data
+_LENGTH = struct.Struct("!H")
 _IN = 1
 _POINTER = 0xC000
 _FARTHEST = 0x3FFF  # a compression pointer has 14 bits
@@ -43,8 +46,12 @@ class Writer:
 
     def question(self, name: Name, type: int, klass: int) -> None:
         """Repeat the question, letter for letter."""
-        self._name(name)
-        self._octets += struct.pack("!HH", type, klass)
+        octets, places = self._octets, self._places
+        for index, label in enumerate(name):
+            places[name[index:]] = len(octets)
+            octets.append(len(label))
+            octets += label
+        octets += b"\0" + _QUESTION.pack(type, klass)
         self._counts[0] += 1
 
     def add(self, section: int, records: Sequence[Record]) -> bool:
@@ -75,10 +82,14 @@ class Writer:
 
     def _record(self, record: Record) -> None:
         self._name(record.name)
-        self._octets += struct.pack("!HHIH", record.type, _IN, record.ttl, 0)
+        if isinstance(record.data, Address):
+            packed = record.data.packed
+            self._octets += _FIXED.pack(record.type, _IN, record.ttl, len(packed)) + packed
+            return
+        self._octets += _FIXED.pack(record.type, _IN, record.ttl, 0)
         start = len(self._octets)
         self._data(record.data)
-        struct.pack_into("!H", self._octets, start - 2, len(self._octets) - start)
+        _LENGTH.pack_into(self._octets, start - 2, len(self._octets) - start)
 
     def _data(self, data: Data) -> None:
         match data:
@@ -99,13 +110,15 @@ class Writer:
     def _name(self, name: Name, *, compress: bool = True) -> None:
         """Write a name, ending in a pointer where its rest stands already, in the same spelling: a reply must not
         change the case of letters that its records came with."""
+        octets, places = self._octets, self._places
         for index, label in enumerate(name):
             rest = name[index:]
-            place = self._places.get(rest)
+            place = places.get(rest)
             if compress and place is not None:
-                self._octets += struct.pack("!H", _POINTER | place)
+                octets += _LENGTH.pack(_POINTER | place)
                 return
-            if place is None and len(self._octets) <= _FARTHEST:
-                self._places[rest] = len(self._octets)
-            self._octets += bytes((len(label),)) + label
-        self._octets.append(0)
+            if place is None and len(octets) <= _FARTHEST:
+                places[rest] = len(octets)
+            octets.append(len(label))
+            octets += label
+        octets.append(0)

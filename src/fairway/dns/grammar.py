@@ -6,7 +6,6 @@ that begins with an underscore, everything else for itself. The zone's own name 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 from fairway.dns.names import Name
@@ -43,22 +42,18 @@ GRAMMAR: tuple[tuple[str, Meaning], ...] = (
 def read(name: Name) -> tuple[Meaning, tuple[bytes, ...]] | None:
     """What a lower-case name below the zone means and its variable labels, outermost last; None when no rule of the
     grammar has this form."""
-    for matches, meaning, variable in _BY_DEPTH.get(len(name), ()):
-        if all(match(label) for match, label in zip(matches, name, strict=True)):
-            return meaning, tuple(name[index] for index in variable)
+    for literals, underscored, meaning, variable in _BY_DEPTH.get(len(name), ()):
+        for index, label in literals:
+            if name[index] != label:
+                break
+        else:
+            if all(name[index][:1] == b"_" for index in underscored):
+                return meaning, tuple([name[index] for index in variable])
     return None
 
 
-def _matcher(pattern: str) -> Callable[[bytes], bool]:
-    if pattern.startswith("_<"):
-        return lambda label: label[:1] == b"_"
-    if pattern.startswith("<"):
-        return lambda label: True
-    literal = pattern.encode()
-    return lambda label: label == literal
-
-
-_Rule = tuple[tuple[Callable[[bytes], bool], ...], Meaning, tuple[int, ...]]
+_Rule = tuple[tuple[tuple[int, bytes], ...], tuple[int, ...], Meaning, tuple[int, ...]]
+"""Labels that stand for themselves, places of those that begin with an underscore, the meaning, variable places."""
 
 
 def _compile() -> dict[int, list[_Rule]]:
@@ -66,7 +61,9 @@ def _compile() -> dict[int, list[_Rule]]:
     for form, meaning in GRAMMAR:
         patterns = form.split(".") if form else []
         variable = tuple(index for index, pattern in enumerate(patterns) if "<" in pattern)
-        rules.setdefault(len(patterns), []).append((tuple(map(_matcher, patterns)), meaning, variable))
+        literals = tuple((index, pattern.encode()) for index, pattern in enumerate(patterns) if "<" not in pattern)
+        underscored = tuple(index for index, pattern in enumerate(patterns) if pattern.startswith("_<"))
+        rules.setdefault(len(patterns), []).append((literals, underscored, meaning, variable))
     return rules
 
 

@@ -42,7 +42,7 @@ def _label_text(label: bytes) -> str:
 
 def lower(name: Name) -> Name:
     """The name as it is compared: A-Z folded, nothing else."""
-    return tuple(label.lower() for label in name)
+    return tuple([label.lower() for label in name])
 
 
 def is_label(label: bytes) -> bool:
@@ -57,6 +57,9 @@ def wire_length(name: Name) -> int:
 
 def pack(address: str) -> bytes | None:
     """The 4 or 16 octets of an address, or None when the text is none (or has a zone: `fe80::1%eth0`)."""
+    if ":" not in address:
+        octets = [_octet(part) for part in address.encode("ascii", "replace").split(b".")]
+        return bytes(octets) if len(octets) == 4 and -1 not in octets else None
     try:
         return ip_address(address).packed if "%" not in address else None
     except ValueError:

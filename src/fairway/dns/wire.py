@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 
 import dns.exception
@@ -16,6 +17,8 @@ import dns.message
 from fairway.dns import names
 from fairway.dns.encode import ADDITIONAL, ANSWER, AUTHORITY, HEADER, OPT_LENGTH, Writer
 from fairway.dns.names import Name
+from fairway.dns.query import NO_EDNS, Query
+from fairway.dns.query import read as read_query
 from fairway.dns.records import ANY_CHANGE, Answer, Question, Rcode, Record, Root, Type
 from fairway.dns.zone import Zone
 
@@ -34,7 +37,11 @@ _IN = 1
 _TRANSFERS = (251, 252)  # IXFR, AXFR
 _NO_QUESTIONS = (0, 41)  # 0 is reserved, OPT never is asked for
 _ADDRESSES = (Type.A, Type.AAAA)
+_NEVER = frozenset({ANY_CHANGE})
 _META = range(128, 255)  # types that are no data (RFC 6895 section 3.1): TKEY, TSIG, MAILB ...
+
+
+_text = lru_cache(maxsize=64)(names.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,28 +132,28 @@ def prepare(query: bytes, zone: Zone, *, udp: bool, synced: bool, manner: Manner
     if questions != 1 or answers or authorities > 1 or additionals > 2 or len(query) > MAX_QUERY:
         return _bare(flags, Rcode.FORMERR)
     try:
-        message = dns.message.from_wire(query)
+        read = read_query(query)
     except dns.message.UnknownTSIGKey:
         return _bare(flags, Rcode.NOTAUTH)
     except (dns.exception.DNSException, ValueError):
         return _bare(flags, Rcode.FORMERR)
-    answer = _judge(message, zone, synced)
-    asked = Question(message.question[0].name.labels[:-1], message.question[0].rdtype)
+    answer = _judge(read, zone, synced)
+    asked = Question(read.name, read.type)
     apex = zone.apex(asked.name)
     if manner.recursion and flags & _RD:
         if answer.alias is not None:
             return Referral(answer.alias, query, answer.answer, udp)
-        if answer.rcode == Rcode.REFUSED and apex is None and _may_be_asked_elsewhere(message):
+        if answer.rcode == Rcode.REFUSED and apex is None and _may_be_asked_elsewhere(read):
             return Referral(asked, query, (), udp)
     if manner.begins is not None and answer.rcode == Rcode.NXDOMAIN and manner.begins(asked.name):
         return Referral(asked, query, (), udp)
-    return _ready(message, answer, udp=udp, manner=manner, zone="." if apex is None else names.text(apex))
+    return _ready(read, answer, udp=udp, manner=manner, zone="." if apex is None else _text(apex))
 
 
 def reply(referral: Referral, answer: Answer, manner: Manner = PLAIN) -> bytes:
     """The reply to a referred question whose answer was found after all."""
-    message = dns.message.from_wire(referral.message)
-    return _ready(message, answer, udp=referral.udp, manner=manner, zone="").octets(referral.message)
+    read = read_query(referral.message)
+    return _ready(read, answer, udp=referral.udp, manner=manner, zone="").octets(referral.message)
 
 
 def failure(query: bytes) -> bytes:
@@ -160,42 +167,38 @@ def _bare(flags: int, rcode: Rcode) -> Ready:
     return Ready(head, b"", b"", 0, frozenset({ANY_CHANGE}), 0, rcode, ".")
 
 
-def _may_be_asked_elsewhere(message: dns.message.Message) -> bool:
+def _may_be_asked_elsewhere(asked: Query) -> bool:
     """Whether the question is an ordinary one, refused only for its name."""
-    asked = message.question[0]
-    return message.edns <= 0 and asked.rdclass == _IN and asked.rdtype not in _TRANSFERS
+    return asked.version <= 0 and asked.klass == _IN and asked.type not in _TRANSFERS
 
 
-def _judge(message: dns.message.Message, zone: Zone, synced: bool) -> Answer:
-    """What to answer to a message that can be read."""
-    asked = message.question[0]
-    name: Name = asked.name.labels[:-1]
-    if message.edns > 0:
+def _judge(asked: Query, zone: Zone, synced: bool) -> Answer:
+    """What to answer to a query that can be read."""
+    if asked.version > 0:
         return _refusal(Rcode.BADVERS)
-    if asked.rdtype in _NO_QUESTIONS:
+    if asked.type in _NO_QUESTIONS:
         return _refusal(Rcode.FORMERR)
-    if asked.rdclass != _IN or asked.rdtype in _TRANSFERS:
+    if asked.klass != _IN or asked.type in _TRANSFERS:
         return _refusal(Rcode.REFUSED)
-    if asked.rdtype in _META:
+    if asked.type in _META:
         return _refusal(Rcode.NOTIMP)
-    if not synced and zone.covers(name):
+    if not synced and zone.covers(asked.name):
         return _refusal(Rcode.SERVFAIL)
-    return zone.answer(Question(name, asked.rdtype))
+    return zone.answer(Question(asked.name, asked.type))
 
 
 def _refusal(rcode: Rcode) -> Answer:
     return Answer(rcode, authoritative=False)
 
 
-def _ready(message: dns.message.Message, answer: Answer, *, udp: bool, manner: Manner, zone: str) -> Ready:
+def _ready(asked: Query, answer: Answer, *, udp: bool, manner: Manner, zone: str) -> Ready:
     """The reply's octets. What does not fit is left out: from the answer with TC set, so that the client asks again
     over TCP; from the additional section silently, because the client can ask for it."""
-    edns = message.edns >= 0
-    flags = _QR | (message.flags & (_RD | _CD)) | (answer.rcode & 0xF) | (_AA if answer.authoritative else 0)
+    edns = asked.version != NO_EDNS
+    flags = _QR | (asked.flags & (_RD | _CD)) | (answer.rcode & 0xF) | (_AA if answer.authoritative else 0)
     flags |= _RA if manner.recursion else 0
-    out = Writer(_limit(message, udp) - (OPT_LENGTH if edns else 0))
-    asked = message.question[0]
-    out.question(asked.name.labels[:-1], asked.rdtype, asked.rdclass)
+    out = Writer(_limit(asked, udp) - (OPT_LENGTH if edns else 0))
+    out.question(asked.name, asked.type, asked.klass)
     addresses = next((place for place, each in enumerate(answer.answer) if each.type in _ADDRESSES), None)
     whole = _add_all(out, ANSWER, answer.answer[:addresses])
     start, before = out.length, out.count(ANSWER)
@@ -208,7 +211,7 @@ def _ready(message: dns.message.Message, answer: Answer, *, udp: bool, manner: M
     if edns:
         out.opt(answer.rcode, UDP_EDNS)
     octets = out.finish(0, flags if whole else flags | _TC)
-    books = (answer.roots if _repeats(message) else frozenset({ANY_CHANGE}), int(asked.rdtype), answer.rcode, zone)
+    books = (answer.roots if asked.repeats else _NEVER, asked.type, answer.rcode, zone)
     if turning > 1 and manner.shuffle:
         return Ready(octets[2:start], octets[start:end], octets[end:], (end - start) // turning, *books)
     return Ready(octets[2:], b"", b"", 0, *books)
@@ -219,16 +222,11 @@ def _add_all(out: Writer, section: int, records: Iterable[Record]) -> bool:
     return all(out.add(section, (each,)) for each in records)
 
 
-def _repeats(message: dns.message.Message) -> bool:
-    """Whether the same octets will be seen again: EDNS options (a cookie) and signatures tend to be new each time."""
-    return not message.options and not message.had_tsig
-
-
-def _limit(message: dns.message.Message, udp: bool) -> int:
+def _limit(asked: Query, udp: bool) -> int:
     """Octets that the reply may have. A client that claims to take less than 512 takes 512 (RFC 6891 6.2.3)."""
     if not udp:
         return TCP
-    return min(max(message.payload, UDP_PLAIN), UDP_EDNS) if message.edns >= 0 else UDP_PLAIN
+    return min(max(asked.payload, UDP_PLAIN), UDP_EDNS) if asked.version != NO_EDNS else UDP_PLAIN
 
 
 def _sets(records: Iterable[Record]) -> Iterable[list[Record]]:

@@ -98,6 +98,8 @@ class Zone:
         self._pods = PodIndex()
         self._reverse: ReverseIndex[_Key] = ReverseIndex(reverse)
         self._stale: set[_Key] = set()
+        self._latest: tuple[_Key, Branch] | None = None
+        self._denial = Record(self.domain, Type.SOA, ttl, self._soa(self.domain))
         self._meanings: dict[grammar.Meaning, Callable[..., RRsets | None]] = {
             "apex": lambda: self._apex(self.domain),
             "version": lambda: {Type.TXT: (Text(SCHEMA_VERSION),)},
@@ -133,6 +135,7 @@ class Zone:
         entry = entries.pop(key[1], None)
         if entry is None:
             return
+        self._latest = None
         self._move(key, entry, ())
         self._stale.discard(key)
         self.on_change(("service", *key))
@@ -195,8 +198,11 @@ class Zone:
     def settle(self) -> None:
         """Grow what events have marked. Answers do this themselves for what they need; who keeps answers does it before
         he uses one, because only grown Services have told which addresses they claim."""
+        if not self._stale:
+            return
         for namespace, name in tuple(self._stale):
             self._branch(namespace, name)
+        self._stale = set()  # a set that was large once is slow to look through even when it is empty
 
     # ---- answers ----------------------------------------------------------------------------------------------
 
@@ -206,8 +212,10 @@ class Zone:
 
     def apex(self, name: Name) -> Name | None:
         """The one of our zones that the name is in, existing or not."""
+        if names.lower(name[-len(self.domain) :]) == self.domain:
+            return self.domain
         lower = names.lower(name)
-        return self.domain if lower[-len(self.domain) :] == self.domain else self._find_reverse(lower).apex
+        return self._reverse.apex(lower) or self._find_reverse(lower).apex
 
     def answer(self, question: Question) -> Answer:
         """The sections of the reply. Names that are none of ours are REFUSED."""
@@ -236,7 +244,7 @@ class Zone:
             places = {host: self._find(names.lower(host)) for host in hosts}
             roots = roots.union(*(place.roots for place in places.values()))
             return Answer(Rcode.NOERROR, tuple(records), (), self._addresses(places), roots=frozenset(roots))
-        soa = Record(apex, Type.SOA, self.ttl, self._soa(apex))
+        soa = self._denial if apex == self.domain else Record(apex, Type.SOA, self.ttl, self._soa(apex))
         rcode = Rcode.NXDOMAIN if found.rrsets is None else Rcode.NOERROR
         return Answer(rcode, tuple(records), (soa,), roots=frozenset(roots))
 
@@ -331,7 +339,7 @@ class Zone:
     # ---- what events change -----------------------------------------------------------------------------------
 
     def _touch(self, key: _Key) -> None:
-        self._services[key[0]][key[1]].branch = None
+        self._services[key[0]][key[1]].branch = self._latest = None
         self._stale.add(key)
         self.on_change(("service", *key))
 
@@ -359,14 +367,19 @@ class Zone:
 
     def _branch(self, namespace: bytes, name: bytes) -> Branch | None:
         """The Service's branch, grown if it is not held; None when there is no such Service. Held are the branches of
-        headless Services: the others, most of all, are grown in a moment and weigh as much as the Services do."""
+        headless Services, and the one asked for last, which is often asked for again; the others, most of all, are
+        grown in a moment and weigh as much as the Services do."""
         entry = self._services.get(namespace, {}).get(name)
         if entry is None or entry.branch is not None:
             return entry.branch if entry else None
         key = (namespace, name)
+        if self._latest is not None and self._latest[0] == key:
+            return self._latest[1]
         branch = grow(entry.service, self._slices.get(key, ()), (name, namespace, b"svc", *self.domain))
         if entry.service.headless:
             entry.branch = branch
+        else:
+            self._latest = key, branch
         if key in self._stale:
             self._move(key, entry, branch.addresses)
             self._stale.discard(key)
