@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -307,3 +308,19 @@ def test_who_names_nobody_as_himself_hears_all(machine: Machine) -> None:
         assert [notice.tables for notice in notices.wait(5)] == [{NAME}, {NAME}]
     finally:
         notices.close()
+
+
+def test_notices_are_heard_in_a_process_of_many_files(machine: Machine) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    notices = machine.listen(0)
+    try:
+        assert notices.fileno() > 1023
+        machine.theirs.apply(BASIC)
+        assert [notice.tables for notice in notices.wait(5)] == [{NAME}]
+    finally:
+        notices.close()
+        for one in held:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

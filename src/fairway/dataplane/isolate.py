@@ -24,6 +24,9 @@ Service: TypeAlias = tuple[str, str]
 _ROUNDS = 16
 """So many refusals are asked whom they point at; after that, and when they point at nobody, it is found by trying."""
 
+_TRIALS = 60
+"""So many find three or four culprits among thousands. Who has not been tried by then waits for the next time."""
+
 _WORD = re.compile(r"[0-9A-Za-z.:/_-]+")
 
 
@@ -37,6 +40,7 @@ class Isolating:
         self._stood: dict[PortKey, ServicePort] = {}
         self._withheld: dict[Service, dict[PortKey, ServicePort | None]] = {}  # what stands in their stead
         self._refused: dict[Service, Refused] = {}
+        self._trials = 0
 
     @property
     def unavailable(self) -> Mapping[Family, str]:
@@ -54,7 +58,12 @@ class Isolating:
         try:
             report = self._try(update)
         except Refused:
-            report = self._isolate(update)
+            try:
+                report = self._isolate(update)
+            except Refused:
+                # none of what has changed: something that stood before is not taken any more
+                keys = {*update.ports, *self._stood}
+                report = self._isolate_from_nothing(replace(update, changed=frozenset(keys)))
         permitted = self._permitted(update.ports)
         for key in keys:
             port = permitted.get(key)
@@ -120,14 +129,27 @@ class Isolating:
             raise refusal  # of everything: nobody's fault
         return report
 
+    def _isolate_from_nothing(self, update: Update) -> Report:
+        """As if nothing had ever stood."""
+        stood, self._stood = self._stood, {}
+        try:
+            return self._isolate(update)
+        except Refused:
+            self._stood = stood
+            raise
+
     def _search(self, suspects: Sequence[Service], update: Update) -> Report:
         """Admit those of the withheld that the kernel takes."""
+        self._trials = _TRIALS
         self._admit(suspects, update)
         return self._try(update)
 
     def _admit(self, suspects: Sequence[Service], update: Update) -> None:
         half = len(suspects) // 2
         for group in filter(None, (suspects[:half], suspects[half:])):
+            if not self._trials:
+                return
+            self._trials -= 1
             self._release(group)
             try:
                 self._try(update)

@@ -3,7 +3,8 @@ refusals, flushes by others and restarts in between, on kernels in memory, in bo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -74,9 +75,9 @@ class Tables(FakeNftables):
     def state(self, like: Tables | None = None) -> object:
         """Elements and rules; without the sets that `like` does not have, which must be empty, and what speaks of
         these: a map that was in use stays for a while."""
-        tables = [table for name in OURS if (table := self.read(name))]
-        others = [like.read(name) if like else None for name in OURS]
-        return [_shown(table, other or table) for table, other in zip(tables, others, strict=True)]
+        return [
+            _shown(table, (like.read(name) if like else None) or table) for name in OURS if (table := self.read(name))
+        ]
 
 
 class Chains(FakeNetfilter):
@@ -160,6 +161,10 @@ class Machine:
             self._tell(name, None, None, one, piece)
         self._ready = False
 
+    def close(self) -> None:
+        if self._notices is not None:
+            self._notices.close()
+
     def put(self, name: str, kind: int, pods: Sequence[str] | None) -> None:
         """Let the object be this; no pods: it has no slice."""
         old = self.objects.get(name, (None, None))
@@ -237,27 +242,37 @@ steps = st.one_of(
 )
 
 
+@contextmanager
+def lived(make: type[Kernel], history: Sequence[tuple[Any, ...]]) -> Iterator[Machine]:
+    """A machine that has seen all of this."""
+    machine = Machine(make())
+    try:
+        for what, *how in history:
+            if what in ("refuse", "picky"):
+                setattr(machine.kernel, what, how[0])
+            else:
+                getattr(machine, what)(*how)
+        machine.kernel.refuse = 0
+        yield machine
+    finally:
+        machine.close()
+
+
 @pytest.mark.parametrize("make", [Tables, Chains])
 @settings(max_examples=300)
 @given(history=st.lists(steps, max_size=25))
 def test_every_history_ends_as_a_fresh_proxy_would(make: type[Kernel], history: list[tuple[Any, ...]]) -> None:
-    machine = Machine(make())
-    for what, *how in history:
-        if what in ("refuse", "picky"):
-            setattr(machine.kernel, what, how[0])
-        else:
-            getattr(machine, what)(*how)
+    with lived(make, history) as machine:
+        machine.kernel.picky = False
+        machine.hear()
+        turns = 0
+        while not machine.sync():
+            turns += 1
+            assert turns < 5
+        fresh: Any = make()
+        programmer(fresh).sync(machine.update())
 
-    machine.kernel.refuse, machine.kernel.picky = 0, False
-    machine.hear()
-    turns = 0
-    while not machine.sync():
-        turns += 1
-        assert turns < 5
-    fresh: Any = make()
-    programmer(fresh).sync(machine.update())
-
-    assert machine.kernel.state(fresh) == fresh.state()
+        assert machine.kernel.state(fresh) == fresh.state()
 
 
 @pytest.mark.parametrize("make", [Tables, Chains])
@@ -266,21 +281,15 @@ def test_every_history_ends_as_a_fresh_proxy_would(make: type[Kernel], history: 
 def test_while_one_endpoint_is_refused_all_services_without_it_are_right(
     make: type[Kernel], history: list[tuple[Any, ...]]
 ) -> None:
-    machine = Machine(make())
-    for what, *how in history:
-        if what in ("refuse", "picky"):
-            setattr(machine.kernel, what, how[0])
-        else:
-            getattr(machine, what)(*how)
-    for name in SERVICES[:2]:
-        machine.put(name, 0, [PODS[0]])
+    with lived(make, history) as machine:
+        for name in SERVICES[:2]:
+            machine.put(name, 0, [PODS[0]])
+        machine.kernel.picky = True
+        machine.hear()
+        for _ in range(3):
+            machine.sync()
 
-    machine.kernel.refuse, machine.kernel.picky = 0, True
-    machine.hear()
-    for _ in range(3):
-        machine.sync()
-
-    shown = repr(machine.kernel.state())
-    for number, _ in enumerate(SERVICES[:2], 1):
-        place = repr(bytes((10, 96, 0, number)))[2:-1] if make is Tables else f"-d 10.96.0.{number}/32"
-        assert place in shown
+        shown = repr(machine.kernel.state())
+        for number, _ in enumerate(SERVICES[:2], 1):
+            place = repr(bytes((10, 96, 0, number)))[2:-1] if make is Tables else f"-d 10.96.0.{number}/32"
+            assert place in shown

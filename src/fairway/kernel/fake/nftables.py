@@ -143,7 +143,9 @@ class FakeNotices:
 
     def wait(self, seconds: float) -> Sequence[Notice]:
         """See `kernel.base.Notices.wait`."""
-        if not select.select([self], [], [], seconds)[0]:
+        ready = select.poll()
+        ready.register(self._event, select.POLLIN)
+        if not ready.poll(seconds * 1000):
             return []
         os.eventfd_read(self._event)
         heard, self._heard = self._heard, []

@@ -299,7 +299,9 @@ class Netlink:
     def notified(self, seconds: float) -> bool:
         """Wait for a notice of `groups` at most that long; whether one came. What it says is left unread: whoever
         wants the state asks for it, so that notices that were lost do no harm."""
-        if not select.select([self._socket], [], [], seconds)[0]:
+        ready = select.poll()  # and not select, which knows no descriptors above 1023
+        ready.register(self._socket, select.POLLIN)
+        if not ready.poll(seconds * 1000):
             return False
         try:
             self._socket.recv(_RECEIVE_BYTES)

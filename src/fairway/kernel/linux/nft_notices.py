@@ -50,7 +50,9 @@ class NftNotices:
     def wait(self, seconds: float) -> Sequence[Notice]:
         """See `kernel.base.Notices.wait`. A transaction is told when the kernel has said all of it."""
         found: list[Notice] = []
-        while select.select([self._kernel], [], [], 0 if found else seconds)[0]:
+        ready = select.poll()  # and not select, which knows no descriptors above 1023
+        ready.register(self._kernel.fileno(), select.POLLIN)
+        while ready.poll(0 if found else seconds * 1000):
             heard = self._kernel.hear()
             if heard is None:
                 self._tables.clear()
