@@ -46,6 +46,7 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--kubeconfig", default="", metavar="FILE", help="Where names are looked up, with this machine's rules.")
 @click.option("--colour/--no-colour", default=None, help="Default: only on a terminal.")
 @click.option("--why", is_flag=True, help="One paragraph: the end, what caused it, what would change it.")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Of all sentences.")
 @LAB_OPTION
 @click.option(
     "--output",
@@ -71,12 +72,13 @@ def trace(output: str, colour: bool | None, lab: str, bundle: str, node: str, ku
     from fairway.assemble.saved import Files
     from fairway.assemble.tracing import Question
 
+    language = words.pop("lang")
     form = "why" if words.pop("why") else output
     files = Files(bundle=bundle, **{name: words.pop(name) for _, name, _ in _FILES})
     words |= {"protocol": words["protocol"].upper(), "source_port": words["source_port"] or 0}
     question = Question(**words)
     answer = _ask(question, files, node, kubeconfig, lab)
-    _tell(answer, form, sys.stdout.isatty() if colour is None else colour)
+    _tell(answer, form, language, sys.stdout.isatty() if colour is None else colour)
     sys.exit(0 if answer.delivered else EXIT_NOT_DELIVERED)
 
 
@@ -97,32 +99,38 @@ def _ask(question: Question, files: Any, node: str, kubeconfig: str, lab: str) -
     return tracing.ask_here(question, node, kubeconfig, saved.objects_of(files))
 
 
-def _tell(answer: Answer, form: str, colour: bool) -> None:
-    from fairway.trace import drawing, explain
+def _tell(answer: Answer, form: str, language: str, colour: bool) -> None:
+    from fairway.trace import chinese, drawing, explain
     from fairway.trace.graph import dot, graph, joined, mermaid
     from fairway.trace.why import why
 
+    say: explain.Tongue = chinese.translate if language == "zh" else str
+    names = answer.names
     parts = [(part, answer.causes(part)) for part in filter(None, (answer.trace, answer.then))]
     if form == "json":
-        told = [explain.as_json(part, answer.names, causes) for part, causes in parts]
+        told = [explain.as_json(part, names, causes) for part, causes in parts]
         click.echo(json.dumps({**told[0], "then": told[1] if len(told) > 1 else None}, indent=2))
         return
     if form == "html":
         pages = [
-            (graph(part, answer.names, causes), why(part, answer.names, causes), explain.text(part, names=answer.names))
+            (
+                graph(part, names, causes, say),
+                why(part, names, causes, say),
+                explain.text(part, names=names, causes=causes, say=say),
+            )
             for part, causes in parts
         ]
-        click.echo(drawing.page(pages), nl=False)
+        click.echo(drawing.page(pages, language), nl=False)
         return
     if form in ("dot", "mermaid", "svg"):
         draw = {"dot": dot, "mermaid": mermaid, "svg": drawing.svg}[form]
-        click.echo(draw(joined([graph(part, answer.names, causes) for part, causes in parts])), nl=False)
+        click.echo(draw(joined([graph(part, names, causes, say) for part, causes in parts])), nl=False)
         return
     for part, causes in parts:
         if form == "why":
-            click.echo(why(part, answer.names, causes))
+            click.echo(why(part, names, causes, say))
         else:
-            click.echo(explain.text(part, colour=colour, names=answer.names, causes=causes))
+            click.echo(explain.text(part, colour=colour, names=names, causes=causes, say=say))
 
 
 @click.command()

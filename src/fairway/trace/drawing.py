@@ -155,6 +155,7 @@ def _text(text: str) -> str:
     return html.escape("".join(c if c >= " " or c in "\n\t" else "\ufffd" for c in text))
 
 
+STEPS = {"en": "Step by step", "zh": "逐步说明"}
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #1d2733; background: #fff; }
 figure { margin: 1rem 0; overflow-x: auto; border: 1px solid #d5dbe1; border-radius: 6px; }
@@ -163,18 +164,18 @@ h1 { font-size: 1.25rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
 """
 
 
-def page(parts: Sequence[tuple[Graph, str, str]]) -> str:
+def page(parts: Sequence[tuple[Graph, str, str]], language: str = "en") -> str:
     """A page for one trace or several that follow each other: of each its graph, its paragraph and its note."""
     title = _text(parts[0][0].title) if parts else "no packet"
     head = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<!DOCTYPE html>\n<html lang="' + language + '"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{title}</title><style>{STYLE}</style></head><body>\n"
     )
     body = [
         f"<h1>{_text(graph.title)}</h1>\n<p>{_text(paragraph)}</p>\n<figure>{svg(graph)}</figure>\n"
-        f"<h2>Step by step</h2>\n<pre>{_text(note)}</pre>\n"
+        f"<h2>{STEPS[language]}</h2>\n<pre>{_text(note)}</pre>\n"
         for graph, paragraph, note in parts
     ]
     return head + "".join(body) + "</body></html>\n"

@@ -8,10 +8,11 @@ the packet.
 from __future__ import annotations
 
 import dataclasses
+import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 from fairway.packet import Outcome, Packet, Verdict
 from fairway.trace import words
@@ -34,17 +35,29 @@ COLOURS: Mapping[Verdict, str] = {
 }
 
 
+Tongue: TypeAlias = Callable[[str], str]
+"""Says English sentences in another language (`chinese.translate`)."""
+
+
 def text(
-    trace: Trace, *, colour: bool = False, names: Mapping[str, str] | None = None, causes: Causes | None = None
+    trace: Trace,
+    *,
+    colour: bool = False,
+    names: Mapping[str, str] | None = None,
+    causes: Causes | None = None,
+    say: Tongue = str,
 ) -> str:
     """The note, with paragraphs of 100 columns; rules and tables stay whole. `names` maps addresses to who has
     them; `colour` adds terminal escapes; `causes` finds the objects behind the steps."""
-    return "\n".join(_Note(trace, colour, names or {}, causes).lines()) + "\n"
+    return "\n".join(_Note(trace, colour, names or {}, causes, say).lines()) + "\n"
 
 
 class _Note:
-    def __init__(self, trace: Trace, colour: bool, names: Mapping[str, str], causes: Causes | None) -> None:
+    def __init__(
+        self, trace: Trace, colour: bool, names: Mapping[str, str], causes: Causes | None, say: Tongue
+    ) -> None:
         self._trace = trace
+        self._say = say
         self._causes = causes
         self._colour = colour
         self._names = names
@@ -56,19 +69,21 @@ class _Note:
         yield from self._summary()
         if self._trace.notes:
             yield ""
-            yield self._paint(BOLD, "To bear in mind")
+            yield self._paint(BOLD, self._say("To bear in mind"))
             for note in self._trace.notes:
                 yield from self._wrap(note, "  ")
 
     def _title(self) -> str:
         packet, node = self._trace.packet, self._trace.node.name or "a node"
         way = f"in by {packet.in_interface} on {node}" if packet.in_interface else f"from a process of {node}"
-        return f"{words.line(packet)}, the first packet of a connection, {way}"
+        known = any(step.event is Event.KNOWN for path in self._trace.branches for step in path.steps)
+        what = "a packet of a connection that is known" if known else "the first packet of a connection"
+        return f"{words.line(packet)}, {what}, {way}"
 
     def _segment(self, segment: Segment) -> Iterator[str]:
         if segment.number:
             yield ""
-            yield self._paint(BOLD, f"Branch {segment.number}, {segment.share}")
+            yield self._paint(BOLD, self._say(f"Branch {segment.number}, {segment.share}"))
         before = segment.before
         for scene in scenes(segment.steps):
             yield from self._scene(scene, continues=before is not None and before.hook is scene.hook)
@@ -87,7 +102,7 @@ class _Note:
         if not continues:
             yield ""
         if scene.hook is not Hook.ROUTING and not continues:
-            yield self._paint(BOLD, words.hook(scene.hook, scene.packet, self._trace.node))
+            yield self._paint(BOLD, self._say(words.hook(scene.hook, scene.packet, self._trace.node)))
         for part in scene.parts:
             yield from self._idle(part) if isinstance(part, Idle) else self._step(part)
 
@@ -108,15 +123,15 @@ class _Note:
     def _choices(self, choices: Sequence[Choice]) -> Iterator[str]:
         chance = all(choice.first.event is not Event.MAY_NOT for choice in choices)
         yield ""
-        yield self._paint(BOLD, "Here chance decides:" if chance else "From here on, nobody can tell which:")
-        rows = [(str(choice.number), str(choice.share), *self._way(choice)) for choice in choices]
+        yield self._paint(BOLD, self._say("Here chance decides:" if chance else "From here on, nobody can tell which:"))
+        rows = [(str(choice.number), self._say(str(choice.share)), *self._way(choice)) for choice in choices]
         yield from _table(rows)
 
     def _way(self, choice: Choice) -> tuple[str, str]:
         """Where a choice leads: the chain, and the endpoint and Service behind it, as far as rules tell."""
         first = choice.first
         if first.event is Event.MAY_NOT:
-            return f"rule {first.number} of {first.chain} does not apply", ""
+            return self._say(f"rule {first.number} of {first.chain} does not apply"), ""
         chain = first.detail.partition(";")[0] if first.event in (Event.JUMP, Event.GOTO) else first.event.value
         about = named(first)
         endpoint = (about.endpoint if about else "") or choice.endpoint
@@ -124,9 +139,11 @@ class _Note:
 
     def _summary(self) -> Iterator[str]:
         yield ""
-        yield self._paint(BOLD, "What becomes of it")
+        yield self._paint(BOLD, self._say("What becomes of it"))
         rows = list(self._ends())
-        for (outcome, *_), line in zip(rows, _table([row[1:] for row in rows]), strict=True):
+        for (outcome, *_), line in zip(
+            rows, _table([[self._say(cell) for cell in row[1:]] for row in rows]), strict=True
+        ):
             yield self._paint(COLOURS[outcome.verdict], line)
         if not all(path.certain for path in self._trace.branches):
             sure = "; ".join(
@@ -158,14 +175,30 @@ class _Note:
 
     def _wrap(self, paragraph: str, indent: str = "", paint: str = "") -> Iterator[str]:
         lines = textwrap.wrap(
-            paragraph,
+            _breakable(self._say(paragraph)),
             WIDTH,
             initial_indent=indent,
             subsequent_indent=indent,
             break_long_words=False,
             break_on_hyphens=False,
         )
+        lines = [line.replace(_BREAK, "").rstrip(_BREAK) for line in lines]
         yield from (self._paint(paint, line) if paint else line for line in lines)
+
+
+_BREAK = "\u200b "
+"""Where a line may end between characters that are two columns wide; taken out again, with the space it cost, which is
+the second column. None is before punctuation, which does not begin a line."""
+_WIDE = re.compile(r"([\u2e80-\u9fff\uff00-\uffef])")
+_BREAKS = re.compile(r"([\u2e80-\u9fff\uff00-\uffef])(?![，。：；、）])")
+
+
+def _breakable(paragraph: str) -> str:
+    return _BREAKS.sub(rf"\1{_BREAK}", paragraph)
+
+
+def _columns(cell: str) -> int:
+    return len(cell) + len(_WIDE.findall(cell))
 
 
 def _listed(items: Sequence[str]) -> str:
@@ -173,9 +206,10 @@ def _listed(items: Sequence[str]) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    widths = [max(_columns(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        cells = (cell + " " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=True))
+        yield "  " + "  ".join(cells).rstrip()
 
 
 def as_json(trace: Trace, names: Mapping[str, str] | None = None, causes: Causes | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from fairway.packet import Verdict
 from fairway.trace import words
 from fairway.trace.causes import Causes
+from fairway.trace.explain import Tongue
 from fairway.trace.names import named
 from fairway.trace.steps import Event, Hook, Path, Step, Trace
 from fairway.trace.story import Segment, scenes, segments
@@ -69,9 +70,9 @@ class Graph:
     arrows: list[Arrow] = field(default_factory=list)
 
 
-def graph(trace: Trace, names: Mapping[str, str], causes: Causes | None = None) -> Graph:
+def graph(trace: Trace, names: Mapping[str, str], causes: Causes | None = None, say: Tongue = str) -> Graph:
     """The trace's graph, of MAX_BOXES boxes at most."""
-    return _Builder(trace, names, causes).build()
+    return _Builder(trace, names, causes, say).build()
 
 
 def joined(graphs: Sequence[Graph]) -> Graph:
@@ -88,8 +89,9 @@ def joined(graphs: Sequence[Graph]) -> Graph:
 
 
 class _Builder:
-    def __init__(self, trace: Trace, names: Mapping[str, str], causes: Causes | None) -> None:
+    def __init__(self, trace: Trace, names: Mapping[str, str], causes: Causes | None, say: Tongue) -> None:
         self._trace = trace
+        self._say = say
         self._names = names
         self._causes = causes
         self._graph = Graph(words.line(trace.packet))
@@ -124,7 +126,7 @@ class _Builder:
     def _line(self, step: Step) -> Line:
         meaning = words.step(step, self._trace.node, self._names)
         cause = self._causes.of_step(step) if self._causes else None
-        full = "\n".join(filter(None, [step.rule, meaning, f"By {cause}." if cause else ""]))
+        full = "\n".join(filter(None, [step.rule, self._say(meaning), self._say(f"By {cause}.") if cause else ""]))
         rule = f"{step.number}: " if step.number else ""
         return Line(rule + _short(step), full)
 
@@ -135,7 +137,8 @@ class _Builder:
             lines.append(Line(words.leaving(path.egress, self._trace.node, self._names)))
             masked = ", masqueraded" if path.outcome.masqueraded else ""
             lines.append(Line(f"the server sees {words.source_seen(path)}{masked}"))
-        return Box("", path.outcome.verdict.value, lines, path.outcome.verdict)
+        said = [Line(self._say(line.short)) for line in lines]
+        return Box("", path.outcome.verdict.value, said, path.outcome.verdict)
 
 
 def _by_place(steps: Sequence[Step]) -> Iterator[tuple[str, list[Step]]]:

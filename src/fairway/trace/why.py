@@ -8,15 +8,18 @@ from fractions import Fraction
 from fairway.packet import Outcome, Verdict, host_port
 from fairway.trace import words
 from fairway.trace.causes import Cause, Causes
+from fairway.trace.explain import Tongue
 from fairway.trace.names import Subject, named
 from fairway.trace.steps import Event, Path, Step, Trace
 from fairway.trace.story import share_of
+
+_ENDS = (Event.REJECT, Event.DROP, Event.DNAT)
 
 SHOWN = 4
 """Of more endpoints than these, the rest is only counted."""
 
 
-def why(trace: Trace, names: Mapping[str, str], causes: Causes | None = None) -> str:
+def why(trace: Trace, names: Mapping[str, str], causes: Causes | None = None, say: Tongue = str) -> str:
     """The paragraph, on one line."""
     groups: dict[tuple[Verdict, bool, str], list[Path]] = {}
     for path in trace.branches:
@@ -26,7 +29,7 @@ def why(trace: Trace, names: Mapping[str, str], causes: Causes | None = None) ->
     there = host_port(packet.destination, packet.destination_port)
     begin = f"The packet from {words.named_address(packet.source, names)} to {packet.protocol} {there}"
     told = [" ".join(_group(trace, paths, names, causes)) for paths in groups.values()]
-    return " ".join(f"{'Or it' if number else begin} {text}" for number, text in enumerate(told))
+    return say(" ".join(f"{'Or it' if number else begin} {text}" for number, text in enumerate(told)))
 
 
 def _arrives(outcome: Outcome) -> bool:
@@ -36,7 +39,8 @@ def _arrives(outcome: Outcome) -> bool:
 def _group(trace: Trace, paths: Sequence[Path], names: Mapping[str, str], causes: Causes | None) -> Iterator[str]:
     """The sentences about paths that end alike; the first goes on from "the packet"."""
     first, share = paths[0], share_of(paths)
-    yield _end(trace, paths, names) + ("." if str(share) == "always" else f" ({share} of the packets).")
+    doubt = "" if share.certain else "maybe "
+    yield doubt + _end(trace, paths, names) + ("." if share.chance == 1 else f" ({share.chance} of the packets).")
     cause = causes.of_path(first, trace) if causes is not None else None
     if reason := _reason(paths, cause):
         yield reason
@@ -93,7 +97,8 @@ def _deciding(path: Path) -> Step | None:
 
 def _about(path: Path) -> str:
     """The Service that the rules on the way name, with what they say of it."""
-    found: list[Subject] = [about for step in path.steps if step.rule and (about := named(step)) is not None]
+    applied = (step for step in path.steps if step.rule and step.event in (Event.JUMP, Event.GOTO, *_ENDS))
+    found: list[Subject] = [about for step in applied if (about := named(step)) is not None]
     if not found:
         return ""
     roles = [about.role for about in found if about.role]

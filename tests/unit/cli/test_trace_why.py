@@ -96,3 +96,29 @@ def test_each_endpoint_s_step_names_its_slice_and_pod(files: list[str]) -> None:
 def test_the_note_names_the_field_below_the_rule(files: list[str]) -> None:
     told = run(files, "10.244.1.5", "web").stdout
     assert "By EndpointSlice default/web-abcde, endpoints[0]: default/web-1." in told
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "said"),
+    [
+        (
+            "198.51.100.9",
+            "node:30080",
+            "default/web 的 externalTrafficPolicy: Local 在 node-a 上没有就绪的端点（它们在 node-b）",
+        ),
+        ("10.244.1.5", "empty", "default/empty 的选择器（app=nothing）没有匹配任何 Pod"),
+        ("10.244.1.5", "slow", "让它的某个 Pod 就绪（default/slow-1）"),
+        ("198.51.100.9", "203.0.113.7:80", "把源地址加入 default/web 的 spec.loadBalancerSourceRanges"),
+        ("10.244.1.5", "10.96.0.20:81", "改访问它的端口之一（80/TCP）"),
+        ("10.244.1.5", "web", "送往那里是由于 Service default/web, spec.clusterIP: 10.96.0.20。"),
+    ],
+)
+def test_why_in_chinese(files: list[str], source: str, destination: str, said: str) -> None:
+    assert said in run(files, source, destination, "--why", "--lang", "zh").stdout
+
+
+@pytest.mark.parametrize("form", ["text", "svg", "html", "mermaid"])
+def test_every_form_in_chinese(files: list[str], form: str) -> None:
+    told = run(files, "10.244.1.5", "web", "--output", form, "--lang", "zh").stdout
+    assert "服务端看到 10.244.1.5" in told
+    assert "the server sees" not in told
