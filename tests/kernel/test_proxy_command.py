@@ -236,6 +236,24 @@ def test_a_file_takes_the_place_of_flags(bench: Bench, tmp_path: Path) -> None:
     assert stop(proxy) == 0
 
 
+def test_it_ends_when_its_file_says_something_else(bench: Bench, tmp_path: Path) -> None:
+    """Whoever supervises it starts it again; meanwhile the rules stay."""
+    file = tmp_path / "config.conf"
+    words = ("--kubeconfig", str(bench.kubeconfig), "--proxy-mode", "nftables", "--healthz-bind-address", "")
+    bench.run(*FAIRWAY, "proxy", *words, "--write-config-to", str(file))
+    proxy = bench.start("proxy", "--config", str(file), "--hostname-override", NODE)
+    until(lambda: bench.get("http://127.0.0.1:10249/proxyMode") == "nftables", "serves")
+    until(lambda: "10.96.0.80 . tcp . 80" in bench.run("nft", "list", "ruleset"), "rules")
+
+    new = tmp_path / "new.conf"
+    new.write_text(file.read_text().replace("masqueradeBit: 14", "masqueradeBit: 15"))
+    new.rename(file)
+
+    assert proxy.wait(10) == 1
+    assert f"--config {file} was changed" in bench.log()
+    assert "10.96.0.80 . tcp . 80" in bench.run("nft", "list", "ruleset")
+
+
 def test_kernel_settings_are_made_by_init_only(bench: Bench) -> None:
     timeouts = ("--conntrack-udp-timeout", "25s", "--conntrack-tcp-be-liberal", "--conntrack-max-per-core", "0")
     said = bench.run(*FAIRWAY, "proxy", "--init-only", "--iptables-localhost-nodeports", *timeouts)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fairway.assemble import proxyconfig
+from fairway.assemble.configwatch import Configured
 from fairway.assemble.life import loading, run
 from fairway.assemble.proxyconfig import ConfigError, Conntrack, KubeProxyConfiguration
 from fairway.assemble.proxyevents import Complaints
@@ -255,8 +256,9 @@ def connection(kubeconfig: str, master: str = "") -> Client:
     return connect(replace(found, server=master) if master else found)
 
 
-def proxy(plan: Plan, client: Callable[[], Client]) -> None:
-    """Run until SIGTERM or SIGINT, which leave the rules. Raises ProxyError."""
+def proxy(plan: Plan, client: Callable[[], Client], configured: Configured | None = None) -> None:
+    """Run until SIGTERM or SIGINT, which leave the rules, or until the configuration file is another, which is an
+    error: whoever supervises the proxy starts it again, with what the file says then. Raises ProxyError."""
 
     async def main(stop: asyncio.Event) -> None:
         prepare(plan)
@@ -264,11 +266,24 @@ def proxy(plan: Plan, client: Callable[[], Client]) -> None:
             _log.warning("%s", remark)
         asked = client()
         try:
-            await serve(asked, plan, stop)
+            await _serve_as_configured(asked, plan, stop, configured)
         finally:
             await asked.close()
 
     run(main)
+
+
+async def _serve_as_configured(client: Client, plan: Plan, stop: asyncio.Event, configured: Configured | None) -> None:
+    if configured is None:
+        return await serve(client, plan, stop)
+    changed = asyncio.create_task(configured.changed())
+    changed.add_done_callback(lambda _: stop.set())
+    try:
+        await serve(client, plan, stop)
+        if changed.done():
+            raise ProxyError(f"--config {configured.file} was changed; start again, rules stay until then")
+    finally:
+        changed.cancel()
 
 
 async def serve(client: Client, plan: Plan, stop: asyncio.Event) -> None:

@@ -188,12 +188,14 @@ def proxy(
     Flags are kube-proxy's. Rules stay when it ends; --cleanup removes them.
     """
     from fairway.assemble import proxyconfig, proxying
+    from fairway.assemble.configwatch import Configured
 
     if cleanup:
         return proxying.clean() if proxying.may_program() else fail("rules are removed by root, or with CAP_NET_ADMIN")
     own = {name: words.pop(name) for name in ("allow_external_cidrs", "service_cluster_ip_range", "service_counters")}
     given = {name.replace("_", "-"): value for name, value in words.items() if value is not None}
-    wanted = _configured(config, given)
+    content = _read(config, "--config") if config else b""
+    wanted = _configured(config, content, given)
     if write_config_to:
         proxyconfig.check(wanted)
         Path(write_config_to).write_text(proxyconfig.dump(wanted))
@@ -203,11 +205,12 @@ def proxy(
         return proxying.prepare(plan)
     if not proxying.may_program():
         fail("rules are programmed by those who may administer the network: run it as root, or with CAP_NET_ADMIN")
-    return proxying.proxy(plan, lambda: proxying.connection(wanted.client_connection.kubeconfig, master))
+    watched = Configured(config, content) if config not in ("", "-") else None
+    return proxying.proxy(plan, lambda: proxying.connection(wanted.client_connection.kubeconfig, master), watched)
 
 
-def _configured(file: str, given: dict[str, Any]) -> KubeProxyConfiguration:
-    """The file's configuration, or the flags'."""
+def _configured(file: str, content: bytes, given: dict[str, Any]) -> KubeProxyConfiguration:
+    """What the file, whose content this is, configures, or the flags where there is none."""
     from fairway.assemble import proxyconfig
 
     idle = {setting.flag for setting in proxyconfig.SETTINGS if setting.help.startswith("Has no effect")}
@@ -222,7 +225,7 @@ def _configured(file: str, given: dict[str, Any]) -> KubeProxyConfiguration:
     if ignored:
         warn(f"--config takes the place of {', '.join('--' + flag for flag in ignored)}")
     beside = {flag: value for flag, value in given.items() if flag in proxyconfig.BESIDE_A_FILE}
-    return proxyconfig.with_flags(proxyconfig.load(_read(file, "--config"), file), beside)
+    return proxyconfig.with_flags(proxyconfig.load(content, file), beside)
 
 
 def _read(file: str, flag: str = "--objects") -> bytes:

@@ -62,12 +62,18 @@ NODE_PORT_PLACES = (
 
 COUNTED, COUNTED_NODE_PORTS = "counted", "counted-node-ports"
 """Where it is asked for: all places, each with the packets and bytes of its connections, both ways."""
+COUNTED_ENDPOINTS = "counted-endpoints"
+"""The same for each place and endpoint between which packets go: written by these, so that it costs nothing to load,
+and forgotten after a day without any."""
+COUNTED_ENDPOINTS_SIZE = 131072
+_DAY_MS = 86_400_000
 
 _LOOPBACK = "127.0.0.0/8"
 _PROTOCOLS = tuple(literal(Type.PROTOCOL, protocol.number) for protocol in Protocol)
 _MARK, _L4PROTO, _PORT = nft.Meta("mark"), nft.Meta("l4proto"), nft.Payload("th", "dport")
 _NODE_PORT = nft.Concat((_L4PROTO, _PORT))
 _ORIGINAL_PORT = nft.Ct("proto-dst", "original")
+_ANSWERING_PORT = nft.Ct("proto-src", "reply")
 
 _DROP, _RETURN, _REJECT = nft.Verdict("drop"), nft.Verdict("return"), nft.Reject()
 _PORTED = nft.Match(_L4PROTO, nft.AnonymousSet(_PROTOCOLS))
@@ -123,6 +129,7 @@ class _Words:
         self.source, self.destination = nft.Payload(self.ip, "saddr"), nft.Payload(self.ip, "daddr")
         self.place = nft.Concat((self.destination, _L4PROTO, _PORT))
         self.original = nft.Ct(f"{self.ip} daddr", "original")
+        self.answering = nft.Ct(f"{self.ip} saddr", "reply")
 
     def literal(self, address: str) -> nft.Literal:
         """An address, or a CIDR of any length."""
@@ -146,6 +153,14 @@ class _Words:
     def counted_sets(self) -> Iterator[nft.Set]:
         yield nft.Set(COUNTED, self._fields(self.place), counter=True)
         yield nft.Set(COUNTED_NODE_PORTS, self._fields(_NODE_PORT), counter=True)
+        yield nft.Set(
+            COUNTED_ENDPOINTS,
+            (*self._fields(self.place), *self._endpoint()),
+            flags=frozenset({"dynamic", "timeout"}),
+            size=COUNTED_ENDPOINTS_SIZE,
+            timeout_ms=_DAY_MS,
+            counter=True,
+        )
 
     def on_demand(self, name: str) -> nft.Set:
         """The set or map of a name in a `Shape`."""
@@ -398,9 +413,14 @@ class _Chains:
         """Each packet of a translated connection is met once: as it comes in, or as a process here sends it. The sets
         count."""
         place, node_port = self._original()
-        counted = [_rule(protocol, _in(place, COUNTED), _RETURN) for protocol in _EACH_PROTOCOL]
-        counted += [_rule(protocol, _in(node_port, COUNTED_NODE_PORTS)) for protocol in _EACH_PROTOCOL]
+        counted = [_rule(protocol, _in(place, COUNTED), _goto("count-endpoint")) for protocol in _EACH_PROTOCOL]
+        counted += [
+            _rule(protocol, _in(node_port, COUNTED_NODE_PORTS), _goto("count-endpoint")) for protocol in _EACH_PROTOCOL
+        ]
         yield nft.Chain("count", counted)
+        way = nft.Concat((*place.parts, self._words.answering, _ANSWERING_PORT))
+        update = nft.SetUpdate("update", COUNTED_ENDPOINTS, way)
+        yield nft.Chain("count-endpoint", [_rule(protocol, update) for protocol in _EACH_PROTOCOL])
         elsewhere = nft.Match(nft.Meta("iifname"), literal(Type.INTERFACE_NAME, "lo"), "!=")
         for hook, matches in (("prerouting", (_TRANSLATED, elsewhere)), ("output", (_TRANSLATED,))):
             rule = _rule(*matches, _jump("count"))

@@ -15,7 +15,7 @@ from fairway.dataplane.base import Concern, Pending, Ports, Report, Update
 from fairway.dataplane.conntrack import Sweeper
 from fairway.dataplane.nft import Elements, filled
 from fairway.dataplane.nft_book import Book, Delta
-from fairway.dataplane.nft_layout import Shape, layout, table_name
+from fairway.dataplane.nft_layout import COUNTED_ENDPOINTS, Shape, layout, table_name
 from fairway.dataplane.nft_mend import mending
 from fairway.desired.model import Settings
 from fairway.kernel.base import Conntrack, KernelError, Netfilter, Nftables, Notice, Refused
@@ -287,4 +287,4 @@ def _lines(changes: Sequence[nft.Change]) -> int:
 def _mending(found: nft.Table | None, standing: _Standing) -> list[nft.Change]:
     """From a table as it was read to what was applied, apart from what packets wrote."""
     wanted = filled(layout(standing.book.family, standing.book.settings, standing.shape), standing.book.content())
-    return mending(found, wanted, affinity.MAPS)
+    return mending(found, wanted, (*affinity.MAPS, COUNTED_ENDPOINTS))
