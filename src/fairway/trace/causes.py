@@ -165,6 +165,8 @@ class Causes:
 
     def _jump(self, claim: Claim, step: Step) -> Cause | None:
         target = step.detail.partition(";")[0]
+        if named(step) is None and not chain_kind(step.chain) and "@" not in step.rule:
+            return None  # a rule of nftables that holds for every Service
         if target == "KUBE-MARK-MASQ":
             if chain_kind(step.chain) == "EXT":
                 return claim.cause(f"spec.{claim.policy}", claim.service["spec"].get(claim.policy) or "Cluster")

@@ -93,6 +93,12 @@ def test_each_endpoint_s_step_names_its_slice_and_pod(files: list[str]) -> None:
     assert {branch["cause"]["field"] for branch in told["branches"]} == {"spec.clusterIP"}
 
 
+def test_a_field_is_named_once_where_the_address_is_looked_up(files: list[str]) -> None:
+    told = json.loads(run(files, "10.244.1.5", "web", "--output", "json").stdout)
+    causes = [step["cause"] for step in told["branches"][0]["steps"] if step["cause"]]
+    assert [cause["field"] for cause in causes] == ["spec.clusterIP", "endpoints[0]"]
+
+
 def test_the_note_names_the_field_below_the_rule(files: list[str]) -> None:
     told = run(files, "10.244.1.5", "web").stdout
     assert "By EndpointSlice default/web-abcde, endpoints[0]: default/web-1." in told
