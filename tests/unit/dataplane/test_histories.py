@@ -186,7 +186,9 @@ class Machine:
         except KernelError:
             return False
         self._withheld = frozenset(report.refused)
-        self._ready = True
+        if not self._ready:
+            self._ready = True
+            self.hear()
         return not report.refused
 
     def damage(self, how: int) -> None:
@@ -194,10 +196,12 @@ class Machine:
         self._damaged = True
 
     def hear(self) -> None:
-        """Look into what others did, if anything."""
+        """Look into what others did, if anything. Nobody listens before the first apply; then it is looked at once."""
+        if not self._ready:
+            return
         told = self._notices.wait(0) if self._notices is not None else ()
         concern = max(map(self._rules.concern, told), default=Concern.NONE)
-        if self._ready and (concern or (self._notices is None and self._damaged)):
+        if concern or (self._notices is None and self._damaged):
             try:
                 self._rules.mend()
             except KernelError:
