@@ -13,6 +13,10 @@ from dataclasses import dataclass
 
 from fairway.ruleset.iptables import ParseError, Ruleset, Table, quote
 
+MAX_LINE = 4096
+"""Characters of one rule; with a comment of 256 and two lists of 15 ports it has about 600."""
+
+_COLUMNS = 10  # num pkts bytes target prot opt in out source destination
 _CHAIN = re.compile(r"Chain (?P<name>\S+) \((policy (?P<policy>[A-Z]+)|\d+ references?)")
 _HEADER = re.compile(r"(num\s+)?(?P<counted>pkts\s+bytes\s+)?target\s+prot\s+opt\s+(in\s+out\s+)?source\s+destination")
 _ANYWHERE = ("0.0.0.0/0", "::/0", "anywhere")
@@ -117,6 +121,8 @@ class _Reader:
             self.table.chain(self.chain).rules.append(self._rule(number, line))
 
     def _rule(self, number: int, line: str) -> str:
+        if len(line) > MAX_LINE:
+            raise ParseError(number, line, f"a rule of {len(line)} characters; no listing has such")
         row = _columns(line, self.counted, self.devices)
         if row is None:
             raise ParseError(number, line, "expected a rule with the columns of the header above it")
@@ -138,7 +144,8 @@ class _Row:
 
 def _columns(line: str, counted: bool, devices: bool) -> _Row | None:
     """Take a line apart. The target may be missing, the option column may be blank (IPv6), a line number may lead."""
-    words = line.split()
+    words = line.split(None, _COLUMNS)  # what follows the columns stays as it is, its blanks included
+    line = " ".join(words)
     front = r"^\s*(\d+\s+)?" + (r"[\d.]+[KMGT]?\s+[\d.]+[KMGT]?\s+" if counted else "")
     tail = r"(?P<opt>--|-f|!f)?\s*" + (r"(?P<i>\S+)\s+(?P<o>\S+)\s+" if devices else "") + r"(?P<s>\S+)\s+(?P<d>\S+)"
     prot = r"(?P<prot>!?(all|tcp|udp|sctp|dccp|icmp|icmpv6|ipv6-icmp|\d+))\s+"

@@ -69,6 +69,7 @@ def test_lines_keep_their_numbers_below_a_prompt() -> None:
         (b"*nat\n-A X " + b"x" * texts.MAX_LINE, r"file: line 2: the line has 262149 characters; no more than 262144"),
         (b"*nat\n:X\n", "file: line 2: a chain line needs a name and a policy"),
         (b"Chain X (0 references)\nnonsense\n", "file: line 2: expected a rule with the columns of the header"),
+        (b"Chain X (0 references)\n" + b"x " * 4000, "file: line 2: a rule of 8000 characters; no listing has such"),
         (b"table ip nat {\n chain x {\n", "file: (line [0-9]+: )?"),
         (b"{", "file: this is not what `nft -j list ruleset` prints"),
         (b'{"nftables": 7}', "file: this is not what `nft -j list ruleset` prints"),
@@ -111,6 +112,13 @@ def test_chains_that_call_the_next_twice_end_at_the_limit(monkeypatch: pytest.Mo
     found = walk_it("*nat\n-A PREROUTING -j C0\n" + "".join(lines) + "-A C40 -d 10.9.9.9/32 -j ACCEPT\nCOMMIT\n")
     assert found.branches[0].reason == "stopped after 2000 steps"
     assert found.branches[0].outcome.verdict is Verdict.UNKNOWN
+
+
+def test_blanks_without_end_are_read_at_once() -> None:
+    """A pattern that goes back and forth between blanks would take hours."""
+    line = "X" + " " * 1000 + "tcp" + " " * 3000 + "x"
+    with pytest.raises(EvidenceError, match="line 2: expected a rule"):
+        walk_it("Chain PREROUTING (policy ACCEPT)\n" + f"{line}\n" * 2000)
 
 
 def test_hundreds_of_thousands_of_chains_are_read_and_passed_over() -> None:
