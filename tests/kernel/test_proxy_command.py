@@ -163,7 +163,10 @@ def test_from_mode_to_mode_and_away(bench: Bench) -> None:
     assert bench.get("http://127.0.0.1:10249/proxyMode") == "iptables"
     assert json.loads(bench.get("http://127.0.0.1:10249/configz"))["kubeproxy.config.k8s.io"]["clusterCIDR"]
     page = bench.get("http://127.0.0.1:10249/metrics")
-    assert 'kubeproxy_sync_proxy_rules_service_changes_total{ip_family="IPv4"}' in page
+    assert "kubeproxy_sync_proxy_rules_service_changes_total " in page
+    standing = [line for line in bench.run("iptables-save", "-t", "nat").splitlines() if line.startswith("-A KUBE-")]
+    told = [line for line in page.splitlines() if line.startswith("kubeproxy_sync_proxy_rules_iptables_total")]
+    assert f'{{table="nat",ip_family="IPv4"}} {len(standing)}' in " ".join(told)
     assert 'kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv6"} 1' in page
     assert stop(proxy) == 0
     assert "--to-destination 10.0.0.11:8080" in bench.rules()

@@ -59,6 +59,11 @@ def removal(held: Held, piece: int = PIECE_LINES) -> list[str]:
     return [text for table in held.tables for text in pack(table, _table_removal(held, table), piece)]
 
 
+def rules_written(text: str) -> Mapping[str, int]:
+    """How many rules one of these texts adds, by table."""
+    return {text[1 : text.index("\n")]: text.count("\n-A ") + text.count("\n-I ")}
+
+
 def _table_removal(held: Held, table: str) -> Iterator[Step]:
     chains = held.chains(table)
     kept = {chain for chain in SHARED_CHAINS & chains.keys() if any(rule != LOCALNET_GUARD for rule in chains[chain])}

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import Protocol, TypeAlias
 
 from fairway.desired.model import Desired, PortKey, ServicePort, Settings
-from fairway.kernel.base import Notice, Refused
+from fairway.kernel.base import KernelError, Notice, Refused
 from fairway.packet import Family
 
 Ports: TypeAlias = Mapping[PortKey, ServicePort]
@@ -33,14 +33,39 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What a sync did to one family's rules, and how many seconds that took. In iptables mode, by table: how many
+    rules are ours now, and how many were written."""
+
+    seconds: float = 0.0
+    owned: Mapping[str, int] = field(default_factory=dict)
+    written: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many of one family's connections were deleted, and how many seconds it took to find and delete them."""
+
+    deleted: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What one sync did: transactions applied, lines (or elements and rules) in them, connections deleted. `refused`
-    are the ports that the kernel does not take, and why: of them stands what stood before (`dataplane.isolate`)."""
+    """What one sync did: transactions applied, lines (or elements and rules) in them; `families` are those that there
+    was anything to do for, `swept` those whose connections were looked through. `refused` are the ports that the
+    kernel does not take, and why: of them stands what stood before (`dataplane.isolate`)."""
 
     transactions: int = 0
     lines: int = 0
-    flows_deleted: int = 0
+    families: Mapping[Family, Work] = field(default_factory=dict)
+    swept: Mapping[Family, Swept] = field(default_factory=dict)
     refused: Mapping[PortKey, Refused] = field(default_factory=dict)
+
+    @property
+    def flows_deleted(self) -> int:
+        """Connections deleted, of all families."""
+        return sum(swept.deleted for swept in self.swept.values())
 
 
 class Concern(IntEnum):
@@ -103,7 +128,18 @@ class Pending:
         else:
             self.keys |= update.changed
 
+    def concerns(self, family: Family) -> bool:
+        """Whether anything of that family has been named."""
+        return self.everything or any(key[2] is family for key in self.keys)
+
     def done(self) -> None:
         """All of it is in the kernel."""
         self.everything = False
         self.keys.clear()
+
+
+def raise_first(failures: Mapping[Family, KernelError]) -> None:
+    """Raise the first of what went wrong, if anything did, and let it tell in which families something did."""
+    for error in failures.values():
+        error.families = tuple(failures)
+        raise error

@@ -8,9 +8,10 @@ is stale follows from Desired and the flow alone, so a restart forgets nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Collection, Iterable, Mapping
 
-from fairway.dataplane.base import Pending, Update
+from fairway.dataplane.base import Pending, Swept, Update
 from fairway.desired.model import Claim, Endpoint, NodeFacts, Policy, PortKey, ServicePort, Settings, claims
 from fairway.kernel.base import Conntrack, Flow, KernelError
 from fairway.packet import Family, Protocol
@@ -122,28 +123,32 @@ class Sweeper:
         update belonged to a Service that was deleted while no proxy ran."""
         self._gone.update(claim for claim in claimed if claim.protocol in PROTOCOLS)
 
-    def sweep(self, update: Update, pending: Pending, families: Collection[Family]) -> int:
+    def sweep(self, update: Update, pending: Pending, families: Collection[Family]) -> Mapping[Family, Swept]:
         """Bring the flows of `families` in line with an update whose `pending` keys (all of those since the last
-        sweep that went well) are in the kernel now; call it before `pending.done()`. Returns how many connections
-        went. Raises KernelError, of a kernel that has answered before; the next sweep then makes up for it."""
+        sweep that went well) are in the kernel now; call it before `pending.done()`. Returns what became of the
+        families that had to be looked through. Raises KernelError, of a kernel that has answered before; the next
+        sweep then makes up for it."""
         keys = {*update.ports, *self._expectation.keys} if pending.everything else pending.keys
         for key in keys:
             self._learn(key, update.ports.get(key))
         if self._expectation.settle(update.settings) or pending.everything:
             self._due = {(family, protocol) for family in Family for protocol in PROTOCOLS}
-        deleted = 0
+        swept: dict[Family, Swept] = {}
         if self._due and (self._gone or not self._expectation.empty):
             try:
-                deleted = self._conntrack.delete(self._stale(families))
-                self._answered = True
+                for family in sorted({family for family, _ in self._due} & set(families)):
+                    begun = time.monotonic()
+                    deleted = self._conntrack.delete(self._stale(family))
+                    swept[family] = Swept(deleted, time.monotonic() - begun)
+                    self._answered = True
             except KernelError as error:
                 if self._answered:
                     raise
                 self._tell(error)
-                return 0
+                return {}
         self._gone.clear()
         self._due.clear()
-        return deleted
+        return swept
 
     def _tell(self, error: KernelError) -> None:
         """A kernel that has never told its connections serves Services all the same. It is asked again each time."""
@@ -164,11 +169,11 @@ class Sweeper:
             self._due.add((family, protocol))
             self._gone |= before - self._expectation.claimed(key)
 
-    def _stale(self, families: Collection[Family]) -> list[Flow]:
+    def _stale(self, family: Family) -> list[Flow]:
         return [
             flow
-            for family, protocol in sorted(self._due)
-            if family in families
+            for due, protocol in sorted(self._due)
+            if due is family
             for flow in self._conntrack.flows(family, protocol.number)
             if self._expectation.stale(flow, self._gone)
         ]

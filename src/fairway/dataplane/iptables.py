@@ -47,6 +47,12 @@ class PortRules:
     firewall: Rules = NO_RULES
     health_checks: Rules = NO_RULES
 
+    def counts(self) -> Mapping[str, int]:
+        """How many rules these are, by table."""
+        own = sum(map(len, self.chains.values()))
+        refusals = (self.refused_services, self.refused_external, self.firewall, self.health_checks)
+        return {"nat": own + len(self.services) + len(self.node_ports), "filter": sum(map(len, refusals))}
+
 
 def render(desired: Desired, family: Family, accounts: Collection[str] = ACCOUNTS) -> Ruleset:
     """Everything `desired` asks for in one family, as one rule set. `accounts` are the nfacct objects that exist."""

@@ -1,6 +1,6 @@
-"""What a node proxy counts, under kube-proxy 1.36's names.
+"""What a node proxy counts, under kube-proxy 1.36's names and labels.
 
-Both families are programmed in one go: what is told of a sync, with the label `ip_family`, is told of both.
+Both families are programmed in one go; a family for which there was nothing to do takes no part in a sync.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from fairway.client.informer import Change
-from fairway.dataplane.base import Report, Update
+from fairway.dataplane.base import Report, Update, Work
 from fairway.dataplane.exposition import Histogram, Metric, Value, counter, gauge
 from fairway.dataplane.proxy import Observer
 from fairway.desired.model import Policy, PortKey, ServicePort
@@ -25,6 +25,7 @@ _FAMILIES = tuple(Family)
 _IP = ("ip_family",)
 _KINDS = {kinds.SERVICE: "service", kinds.ENDPOINT_SLICE: "endpoint"}
 _SYNC = "kubeproxy_sync_proxy_rules"
+_RECONCILER = "kubeproxy_conntrack_reconciler"
 
 
 class ProxyMetrics(Observer):
@@ -33,7 +34,7 @@ class ProxyMetrics(Observer):
     def __init__(self, mode: str, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._begun = clock()
-        self._triggers: list[float] = []
+        self._triggers: list[tuple[str, float]] = []  # family, and when it happened
         self._pending: dict[str, int] = dict.fromkeys(_KINDS.values(), 0)
         self._lost: dict[PortKey, tuple[str, ...]] = {}
         self._synced = False
@@ -54,8 +55,8 @@ class ProxyMetrics(Observer):
         self._queued = gauge(f"{_SYNC}_last_queued_timestamp_seconds", "When a sync was last asked for.", *_IP)
         self._changes = {
             word: (
-                gauge(f"{_SYNC}_{word}_changes_pending", f"Changes ({word}) that wait.", *_IP),
-                counter(f"{_SYNC}_{word}_changes_total", f"Changes ({word}) so far.", *_IP),
+                gauge(f"{_SYNC}_{word}_changes_pending", f"Changes ({word}) that wait."),
+                counter(f"{_SYNC}_{word}_changes_total", f"Changes ({word}) so far."),
             )
             for word in _KINDS.values()
         }
@@ -66,9 +67,13 @@ class ProxyMetrics(Observer):
             "traffic_policy",
             *_IP,
         )
-        self._flows = counter(
-            "kubeproxy_conntrack_reconciler_deleted_entries_total", "Connections deleted as they had become stale."
+        self._flows = counter(f"{_RECONCILER}_deleted_entries_total", "Connections deleted as they became stale.", *_IP)
+        self._sweeps = Histogram(
+            f"{_RECONCILER}_sync_duration_seconds", "How long it took to find and delete them.", _SYNC_BOUNDS, _IP
         )
+        self._owned = gauge(f"{_SYNC}_iptables_total", "Rules in chains of ours.", "table", *_IP)
+        self._written = gauge(f"{_SYNC}_iptables_last", "Rules written by the last sync.", "table", *_IP)
+        self._of_mode = (self._owned, self._written) if mode == "iptables" else ()
         self._lines = counter(f"fairway_proxy_{mode}_lines_total", "Lines or elements sent to the kernel.")
         self._repairs = counter("fairway_proxy_repairs_total", "Times others had changed our rules.", "program")
         self._withheld = gauge("fairway_proxy_withheld_ports", "Service ports that the kernel refuses.")
@@ -79,7 +84,8 @@ class ProxyMetrics(Observer):
         yield from (self._last, self._queued)
         for pending, total in self._changes.values():
             yield from (pending, total)
-        yield from (*self._failures, self._without, self._flows, self._lines, self._repairs, self._withheld)
+        yield from (*self._failures, *self._of_mode, self._without, self._flows, self._sweeps)
+        yield from (self._lines, self._repairs, self._withheld)
 
     def told(self, kind: kinds.Kind, changes: Sequence[Change[Any]]) -> None:
         """See `Observer`."""
@@ -90,25 +96,26 @@ class ProxyMetrics(Observer):
             return
         self._pending[word] += len(changes)
         pending, total = self._changes[word]
-        _each(pending.set, self._pending[word])
-        _each(total.add, len(changes))
+        pending.set(self._pending[word])
+        total.add(len(changes))
         if kind is kinds.ENDPOINT_SLICE:
-            self._triggers += (moment for moment in _triggers(changes) if moment >= self._begun)
+            self._triggers += (trigger for trigger in _triggers(changes) if trigger[1] >= self._begun)
 
     async def applied(self, update: Update, report: Report, seconds: float) -> None:
         """See `Observer`."""
         now = self._clock()
-        _each(self._last.set, now)
-        for histogram in (self._duration, self._partial if self._synced else self._full):
-            _each(histogram.observe, seconds)
-        for moment in self._triggers:
-            _each(self._programming.observe, max(now - moment, 0.0))
+        for family, work in report.families.items():
+            self._worked(family, work, now)
+        for family, swept in report.swept.items():
+            self._flows.add(swept.deleted, family)
+            self._sweeps.observe(swept.seconds, family)
+        for word, moment in self._triggers:
+            self._programming.observe(max(now - moment, 0.0), word)
         self._triggers.clear()
         for word, (pending, _) in self._changes.items():
             self._pending[word] = 0
-            _each(pending.set, 0)
+            pending.set(0)
         self._count_without(update, None if not self._synced else update.changed)
-        self._flows.add(report.flows_deleted)
         self._lines.add(report.lines)
         self._withheld.set(len(report.refused))
         self._synced = True
@@ -116,12 +123,21 @@ class ProxyMetrics(Observer):
     def refused(self, update: Update, error: KernelError) -> None:
         """See `Observer`."""
         for failures in self._failures[: 2 if self._synced else 1]:
-            _each(failures.add, 1)
+            for family in error.families or _FAMILIES:
+                failures.add(1, family)
 
     def repaired(self, by: Sequence[Notice], report: Report) -> None:
         """See `Observer`."""
         self._repairs.add(1, ",".join(sorted({notice.program for notice in by if notice.program})))
         self._lines.add(report.lines)
+
+    def _worked(self, family: Family, work: Work, now: float) -> None:
+        self._last.set(now, family)
+        for histogram in (self._duration, self._partial if self._synced else self._full):
+            histogram.observe(work.seconds, family)
+        for gauge_, numbers in ((self._owned, work.owned), (self._written, work.written)):
+            for table in work.owned:
+                gauge_.set(numbers.get(table, 0), table, family)
 
     def _count_without(self, update: Update, changed: Iterable[PortKey] | None) -> None:
         for key in update.ports if changed is None else changed:
@@ -156,12 +172,12 @@ def _lost(port: ServicePort) -> tuple[str, ...]:
     return tuple(word for word, policy in words.items() if policy is Policy.LOCAL)
 
 
-def _triggers(changes: Iterable[Change[Any]]) -> Iterator[float]:
-    """When what the slices tell happened, in seconds since the epoch."""
+def _triggers(changes: Iterable[Change[Any]]) -> Iterator[tuple[str, float]]:
+    """When what the slices tell happened, in seconds since the epoch, and of which family they are."""
     for change in changes:
         annotations = change.new.metadata.annotations if change.new is not None else None
-        if annotations is not None and annotations.changed:
+        if change.new is not None and annotations is not None and annotations.changed:
             try:
-                yield datetime.fromisoformat(annotations.changed).timestamp()
+                yield change.new.address_type, datetime.fromisoformat(annotations.changed).timestamp()
             except ValueError:
                 continue

@@ -6,12 +6,13 @@ at the table, it is laid again as a whole, in one transaction that no packet see
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fairway.dataplane import nft_affinity as affinity
 from fairway.dataplane import predecessors
-from fairway.dataplane.base import Concern, Pending, Ports, Report, Update
+from fairway.dataplane.base import Concern, Pending, Ports, Report, Update, Work, raise_first
 from fairway.dataplane.conntrack import Sweeper
 from fairway.dataplane.nft import Elements, filled
 from fairway.dataplane.nft_book import Book, Delta
@@ -61,20 +62,24 @@ class NftSync:
         if not self._standing:
             self._generation = self._seen = self._nftables.generation()
         applied: list[Sequence[nft.Change]] = []
-        failures: list[KernelError] = []
+        works: dict[Family, Work] = {}
+        failures: dict[Family, KernelError] = {}
         for family in self._families():
+            begun, before = time.monotonic(), len(applied)
             try:
                 for changes in self._apply(family, update):
                     applied.append(changes)
             except KernelError as error:
                 self._standing.pop(family, None)
                 if not self._missing(family, error):
-                    failures.append(error)
-        if failures:
-            raise failures[0]
-        deleted = self._sweeper.sweep(update, self._pending, self._families())
+                    failures[family] = error
+            else:
+                if self._pending.concerns(family) or len(applied) > before:
+                    works[family] = Work(time.monotonic() - begun)
+        raise_first(failures)
+        swept = self._sweeper.sweep(update, self._pending, self._families())
         self._pending.done()
-        return Report(len(applied), sum(_lines(changes) for changes in applied), deleted)
+        return Report(len(applied), sum(_lines(changes) for changes in applied), works, swept)
 
     def intact(self) -> bool:
         """Whether our tables seem untouched: nobody has changed anything, or at least their chains have all their

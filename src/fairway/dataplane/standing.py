@@ -7,7 +7,8 @@ does not grow with the number of Services. The order of things, and what holds a
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fairway.dataplane.adopt import Held
@@ -113,10 +114,19 @@ class Standing:
         self._refused_external = Listing("KUBE-EXTERNAL-SERVICES")
         self._firewall = Listing("KUBE-PROXY-FIREWALL")
         self._health_checks = Listing("KUBE-NODEPORTS")
+        self._owned: Counter[str] = Counter()
 
     def load(self) -> Tables:
         """Render everything and list it; all rules of ours. To be called once, before any change."""
-        return self._assembled(self._listed)
+        tables = self._assembled(self._listed)
+        for table, chains in tables.items():
+            if number := sum(len(rules) for chain, rules in chains.items() if chain.startswith("KUBE-")):
+                self._owned[table] = number
+        return tables
+
+    def owned(self) -> Mapping[str, int]:
+        """How many rules stand in chains of ours, by table."""
+        return dict(self._owned)
 
     def beside(self, held: Held) -> None:
         """Learn what others have in shared chains, and which chains their rules jump to."""
@@ -170,7 +180,10 @@ class Standing:
         if new is not None:
             self._ports[key] = new
         render = self.frame.render
-        return _Edit(key, render(old) if old else NOTHING, render(new) if new else NOTHING)
+        edit = _Edit(key, render(old) if old else NOTHING, render(new) if new else NOTHING)
+        self._owned.update(edit.new.counts())
+        self._owned.subtract(edit.old.counts())
+        return edit
 
     def _refuse(self, edits: Sequence[_Edit]) -> Step:
         """What is refused from now on is refused before its translation goes."""

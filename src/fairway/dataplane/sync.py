@@ -6,11 +6,13 @@ was at the rules, it is read back from the kernel instead. All calls block.
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fairway.dataplane.adopt import Held, adopt, is_ours
-from fairway.dataplane.apply import plan, removal
-from fairway.dataplane.base import Concern, Pending, Report, Update
+from fairway.dataplane.apply import plan, removal, rules_written
+from fairway.dataplane.base import Concern, Pending, Report, Update, Work, raise_first
 from fairway.dataplane.claims import claimed
 from fairway.dataplane.conntrack import Sweeper
 from fairway.dataplane.iptables import ACCOUNTS
@@ -44,20 +46,26 @@ class RuleSync:
         Refused), and what could be applied stays applied."""
         self._pending.take(update)
         transactions = lines = 0
-        failures: list[KernelError] = []
+        works: dict[Family, Work] = {}
+        failures: dict[Family, KernelError] = {}
         for family in self._families():
+            begun, written = time.monotonic(), Counter[str]()
             try:
                 for text in self._apply(family, update):
                     transactions += 1
                     lines += text.count("\n")
+                    written.update(rules_written(text))
             except KernelError as error:
                 self._standing.pop(family, None)
-                failures.append(error)
-        if failures:
-            raise failures[0]
-        deleted = self._sweeper.sweep(update, self._pending, self._families())
+                failures[family] = error
+            else:
+                standing = self._standing.get(family)
+                if standing is not None and (written or self._pending.concerns(family)):
+                    works[family] = Work(time.monotonic() - begun, standing.owned(), written)
+        raise_first(failures)
+        swept = self._sweeper.sweep(update, self._pending, self._families())
         self._pending.done()
-        return Report(transactions, lines, deleted)
+        return Report(transactions, lines, works, swept)
 
     def intact(self) -> bool:
         """Whether our rules seem untouched: the jumps and the canaries are in their places. Cheap, whatever the

@@ -20,7 +20,10 @@ _SHOWN = 400  # a line may hold a thousand elements; a message that long helps n
 
 
 class KernelError(Exception):
-    """The kernel or its tool refused. The message says what was asked, of which object, and the reason."""
+    """The kernel or its tool refused. The message says what was asked, of which object, and the reason. `families`:
+    those whose rules it is about, where that is known."""
+
+    families: tuple[Family, ...] = ()
 
 
 class Refused(KernelError):

@@ -7,7 +7,7 @@ import json
 
 from fairway.client.informer import Change
 from fairway.dataplane import exposition
-from fairway.dataplane.base import Report, Update
+from fairway.dataplane.base import Report, Swept, Update, Work
 from fairway.dataplane.metrics import ProxyMetrics
 from fairway.desired import view
 from fairway.desired.build import build
@@ -17,7 +17,7 @@ from fairway.packet import Family
 from tests.unit.desired.objects import OPTIONS, endpoint, endpoint_slice, node, service, slice_json
 
 BEGUN = 1_800_000_000.0  # 2027-01-15T08:00:00Z
-V4 = '{ip_family="IPv4"}'
+V4, V6 = '{ip_family="IPv4"}', '{ip_family="IPv6"}'
 
 
 class Scene:
@@ -25,8 +25,8 @@ class Scene:
         self.now = BEGUN
         self.metrics = ProxyMetrics(mode, lambda: self.now)
 
-    def apply(self, update: Update, report: Report | None = None, seconds: float = 0.01) -> None:
-        asyncio.run(self.metrics.applied(update, report or Report(), seconds))
+    def apply(self, update: Update, report: Report | None = None) -> None:
+        asyncio.run(self.metrics.applied(update, report or Report(), 0.0))
 
     def value(self, name: str) -> float:
         lines = exposition.text(self.metrics.metrics()).splitlines()
@@ -46,7 +46,7 @@ def nothing() -> Update:
 def test_changes_wait_and_are_done() -> None:
     scene = Scene()
     scene.metrics.told(kinds.ENDPOINT_SLICE, [changed(""), changed("")])
-    pending, total = (f"kubeproxy_sync_proxy_rules_endpoint_changes_{word}{V4}" for word in ("pending", "total"))
+    pending, total = (f"kubeproxy_sync_proxy_rules_endpoint_changes_{word}" for word in ("pending", "total"))
 
     assert (scene.value(pending), scene.value(total)) == (2, 2)
     scene.apply(nothing())
@@ -68,24 +68,44 @@ def test_how_long_programming_took_since_pods_changed() -> None:
     assert scene.value(f"{name}_bucket" + '{ip_family="IPv4",le="2"}') == 1
 
 
-def test_the_first_sync_is_a_full_one() -> None:
+def test_the_first_sync_is_a_full_one_and_each_family_has_its_own_time() -> None:
     scene = Scene()
-    for seconds in (1.0, 0.5):
-        scene.apply(nothing(), Report(flows_deleted=2), seconds)
+    scene.apply(nothing(), Report(families={Family.IPV4: Work(1.0), Family.IPV6: Work(0.25)}))
+    scene.now += 5
+    scene.apply(nothing(), Report(families={Family.IPV4: Work(0.5)}, swept={Family.IPV4: Swept(2, 0.125)}))
 
     assert scene.value(f"kubeproxy_sync_proxy_rules_duration_seconds_sum{V4}") == 1.5
+    assert scene.value(f"kubeproxy_sync_proxy_rules_duration_seconds_sum{V6}") == 0.25
     assert scene.value(f"kubeproxy_sync_full_proxy_rules_duration_seconds_sum{V4}") == 1.0
     assert scene.value(f"kubeproxy_sync_partial_proxy_rules_duration_seconds_sum{V4}") == 0.5
-    assert scene.value(f"kubeproxy_sync_proxy_rules_last_timestamp_seconds{V4}") == BEGUN
-    assert scene.value("kubeproxy_conntrack_reconciler_deleted_entries_total") == 4
+    assert scene.value(f"kubeproxy_sync_proxy_rules_last_timestamp_seconds{V4}") == BEGUN + 5
+    assert scene.value(f"kubeproxy_sync_proxy_rules_last_timestamp_seconds{V6}") == BEGUN
+    assert scene.value(f"kubeproxy_conntrack_reconciler_deleted_entries_total{V4}") == 2
+    assert scene.value(f"kubeproxy_conntrack_reconciler_sync_duration_seconds_sum{V4}") == 0.125
+    assert scene.value(f"kubeproxy_conntrack_reconciler_sync_duration_seconds_count{V6}") == -1
 
 
-def test_refusals_by_mode() -> None:
+def test_rules_of_iptables_mode_by_table() -> None:
+    scene = Scene()
+    labels = '{table="nat",ip_family="IPv4"}'
+    for written in ({"nat": 12}, {}):
+        scene.apply(nothing(), Report(families={Family.IPV4: Work(0.1, {"nat": 30, "filter": 8}, written)}))
+
+    assert scene.value(f"kubeproxy_sync_proxy_rules_iptables_total{labels}") == 30
+    assert scene.value(f"kubeproxy_sync_proxy_rules_iptables_last{labels}") == 0
+    assert "iptables_total" not in exposition.text(Scene("nftables").metrics.metrics())
+
+
+def test_refusals_by_mode_and_family() -> None:
     for mode, partial in (("iptables", "iptables_partial_restore"), ("nftables", "nftables_sync")):
         scene = Scene(mode)
         scene.apply(nothing())
-        scene.metrics.refused(nothing(), KernelError("no"))
+        error = KernelError("no")
+        scene.metrics.refused(nothing(), error)
+        error.families = (Family.IPV6,)
+        scene.metrics.refused(nothing(), error)
         assert scene.value(f"kubeproxy_sync_proxy_rules_{partial}_failures_total{V4}") == 1
+        assert scene.value(f"kubeproxy_sync_proxy_rules_{partial}_failures_total{V6}") == 2
 
 
 def test_services_without_an_endpoint_here() -> None:

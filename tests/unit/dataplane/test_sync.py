@@ -57,6 +57,30 @@ def test_after_a_refusal_at_any_step_the_next_sync_completes_the_work(step: int)
     assert sorted(netfilter.save(Family.IPV4).splitlines()) == sorted(whole.save(Family.IPV4).splitlines())
 
 
+def rules(netfilter: FakeNetfilter) -> dict[str, int]:
+    """How many stand in chains of ours, by table."""
+    found = {}
+    for piece in netfilter.save(Family.IPV4).split("\n*"):
+        if number := piece.count("\n-A KUBE-"):
+            found[piece.partition("\n")[0].removeprefix("*")] = number
+    return found
+
+
+def test_reports_know_how_many_rules_there_are_and_in_which_family_there_was_work() -> None:
+    netfilter = FakeNetfilter()
+    sync = synced(netfilter)
+    for wanted in (AFTER, BEFORE):
+        before = rules(netfilter)
+        keys = frozenset(port.key for desired in (BEFORE, AFTER) for port in desired.of(Family.IPV4))
+        report = sync.sync(Update(wanted.settings, Update.of(wanted).ports, keys))
+
+        assert report.families.keys() == {Family.IPV4}
+        assert report.families[Family.IPV4].owned == rules(netfilter) != before
+        assert 0 < sum(report.families[Family.IPV4].written.values()) < sum(before.values())
+
+    assert sync.sync(Update(wanted.settings, Update.of(wanted).ports, frozenset())).families == {}
+
+
 def test_trouble_in_one_family_does_not_keep_the_other_from_its_rules() -> None:
     class NoFour(FakeNetfilter):
         def restore(self, family: Family, text: str) -> None:
