@@ -49,6 +49,23 @@ class Repairs(Observer):
         return sum(report.lines for _, report in self.made)
 
 
+class Counting(Isolating):
+    """Counts how often it was asked to look, and to compare everything."""
+
+    looks = 0
+    comparisons = 0
+
+    def intact(self) -> bool:
+        try:
+            return super().intact()
+        finally:
+            self.looks += 1
+
+    def mend(self) -> Report:
+        self.comparisons += 1
+        return super().mend()
+
+
 class Stage:
     """`mode` is nftables, iptables or legacy. The kernel's handles may be others than those of the real kernel."""
 
@@ -71,7 +88,7 @@ class Stage:
         self.netfilter = netfilter or LinuxNetfilter(self.path, Backend.LEGACY if mode == "legacy" else Backend.NFT)
         known = conntrack or LinuxConntrack(self.path)
         inner = NftSync(self.nftables, known) if mode == "nftables" else RuleSync(self.netfilter, known)
-        self.rules = Isolating(inner)
+        self.rules = Counting(inner)
         self.proxy = Proxy(
             cast("Client", self.api),
             self.rules,
@@ -85,10 +102,11 @@ class Stage:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Stage]:
-        """From the first apply on; afterwards nothing stands."""
+        """From the first apply and the look after it on; afterwards nothing stands."""
         task = asyncio.create_task(self.proxy.run(self._stop))
         try:
             await self.proxy.ready.wait()
+            await until(lambda: self.rules.looks)
             yield self
         finally:
             self._stop.set()
