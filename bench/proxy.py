@@ -1,6 +1,7 @@
 """How fast the node proxy is, and how that grows with the number of Services.
 
     python bench/proxy.py [--mode nftables|iptables] [SERVICES ...]     (as root; default both modes, 1000 10000 44000)
+    python bench/proxy.py --storm 60 [--mode ...] [SERVICES ...]        a thousand changes a second for so long
 
 One namespace is the node, in which a proxy process runs as it would on a node; another has every endpoint address, so
 that connections really arrive. Services have five endpoints each. The API server is a stand-in (see `proxy_api`) that
@@ -41,6 +42,7 @@ API_PORT = 8001
 SIZES = (1000, 10_000, 44_000)
 CHANGES = {"nftables": 40, "iptables": 10}
 BURST = 100
+STORM = 1000
 LONGEST = 300.0  # seconds for anything
 TRY_SECONDS = 0.0002  # between a client's connections, so that it leaves the processor to those it waits for
 _RESET = struct.pack("ii", 1, 0)  # close with a reset: no TIME_WAIT is left
@@ -127,6 +129,21 @@ class Scene:
                 if self.reach(number) == waiting[number]:
                     del waiting[number]
         return time.perf_counter() - begun
+
+    def storm(self, seconds: int) -> int:
+        """A thousand changes a second, one after the other through all Services; how many were told in time."""
+        begun, told = time.perf_counter(), 0
+        while told < seconds * STORM and time.perf_counter() - begun < seconds:
+            objects = []
+            for number in range(told, told + STORM // 50):
+                number %= self.count
+                self._revision += 1
+                place = self._places[number] = {0: 5, 5: 6, 6: 7, 7: 0}[self._places[number]]
+                objects.append(api.endpoint_slice(number, self._revision, place))
+            self.api.tell(objects)
+            told += len(objects)
+            time.sleep(max(begun + told / STORM - time.perf_counter(), 0))
+        return told
 
     def processor(self) -> float:
         """Seconds of processor time that the proxy and the programs it ran have used."""
@@ -277,6 +294,28 @@ def measure(mode: str, count: int) -> None:
     )
 
 
+def storm(mode: str, count: int, seconds: int) -> None:
+    """How far behind a storm of changes leaves the proxy: until two hundred Services are as they were told last."""
+    with namespaces() as (node, ends):
+        scene = Scene(mode, count, node, ends)
+        scene.start()
+        try:
+            time.sleep(1)
+            spent = scene.processor()
+            told, done = scene.storm(seconds), time.perf_counter()
+            for number in range(0, count, max(1, count // 200)):
+                while scene.reach(number) != api.endpoint(number, scene._places[number]):
+                    assert time.perf_counter() - done < LONGEST, f"Service {number} is not as it was told last"
+            lag = time.perf_counter() - done
+            spent = scene.processor() - spent
+            print(
+                f"{mode}, {count} Services: {told} changes in {seconds} s, all seen {lag * 1e3:.0f} ms later; "
+                f"{spent / seconds:.0%} of a processor, {scene.memory()[0]} MB"
+            )
+        finally:
+            scene.stop()
+
+
 class Column(NamedTuple):
     """One figure of a line."""
 
@@ -309,14 +348,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mode", choices=("nftables", "iptables"))
     parser.add_argument("--serve", choices=("nftables", "iptables"), help=argparse.SUPPRESS)
+    parser.add_argument("--storm", type=int, metavar="SECONDS", help="a thousand changes a second")
     parser.add_argument("services", nargs="*", type=int)
     asked = parser.parse_args()
     if asked.serve:
         serve(asked.serve)
         return
+    modes = [asked.mode] if asked.mode else ["nftables", "iptables"]
+    if asked.storm:
+        for mode in modes:
+            for count in asked.services or SIZES[:2]:
+                storm(mode, count, asked.storm)
+        return
     show("mode", "Services", *(column.title for column in COLUMNS))
     show("", "", *(column.unit for column in COLUMNS))
-    for mode in [asked.mode] if asked.mode else ["nftables", "iptables"]:
+    for mode in modes:
         for count in asked.services or SIZES:
             measure(mode, count)
 
