@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -32,3 +38,71 @@ def test_why_not_names_the_label_that_differs_and_follows_its_advice(lab: Lab) -
     until(lambda: bool(ask(lab, "why-not", "lone", "httpd-svc")["serves"]), "the pod is an endpoint")
     lab.kubectl("delete", "pod", "lone", "--now")
     lab.settled("httpd-svc", 3)
+
+
+@contextmanager
+def proxy_stopped(lab: Lab, node: str) -> Iterator[None]:
+    """The node's proxy sleeps meanwhile, so that nobody mends its rules."""
+    process = lab.status()["units"][f"proxy-{node}"]["pid"]
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+def found(lab: Lab) -> dict[str, str]:
+    """What the doctor finds beside notes: messages by code and node."""
+    said = ask(lab, "doctor")["findings"]
+    return {f"{each['code']} {each['node']}".strip(): each["message"] for each in said if each["severity"] != "note"}
+
+
+def test_a_lab_in_order_is_clean(lab: Lab) -> None:
+    until(lambda: found(lab) == {}, "nothing is found")
+    assert "nothing found" in lab.fairway("doctor")
+
+
+def test_rules_that_are_gone_stale_or_too_many_are_found(lab: Lab) -> None:
+    gone = lab.endpoints("nginx-service")
+    with proxy_stopped(lab, "node-a"):
+        (rule,) = [
+            line
+            for line in lab.inside("node-a", "iptables-save", "-t", "nat").splitlines()
+            if line.startswith("-A KUBE-SERVICES") and "default/httpd-svc cluster IP" in line
+        ]
+        lab.inside("node-a", "iptables", "-t", "nat", *shlex.split(rule.replace("-A", "-D", 1)))
+        lab.kubectl("scale", "rc", "nginx-controller", "--replicas=1")
+        until(lambda: len(lab.endpoints("nginx-service")) == 1, "one endpoint is left")
+        lost = next(iter(set(gone) - set(lab.endpoints("nginx-service"))))
+        said = found(lab)
+        assert said.keys() == {"missing node-a", "stale node-a"}
+        assert "default/httpd-svc" in said["missing node-a"]
+        assert lost in said["stale node-a"]
+        lab.kubectl("delete", "service", "nginx-service")
+        until(lambda: "extra node-a" in found(lab), "the rules of a Service that is gone")
+    lab.apply("nginx-rc-nodeport.yaml")
+    lab.kubectl("scale", "rc", "nginx-controller", "--replicas=3")
+    lab.settled("nginx-service", 3)
+    until(lambda: found(lab) == {}, "nothing is found")
+
+
+def test_a_rule_of_somebody_else_and_a_kernel_setting_are_found_with_a_command_that_shows_them(lab: Lab) -> None:
+    lab.inside("node-b", "iptables", "-I", "FORWARD", "-p", "tcp", "--dport", "80", "-j", "DROP")
+    lab.inside("node-b", "sysctl", "-w", "net.ipv4.conf.all.route_localnet=1")
+    said = ask(lab, "doctor")["findings"]
+    (foreign, *_) = [each for each in said if each["code"] == "foreign-rule"]
+    assert foreign["node"] == "node-b"
+    assert "filter FORWARD rule 1: -p tcp -m tcp --dport 80 -j DROP" in foreign["evidence"]
+    shown = lab.run(*foreign["command"].replace("fairway", f"{sys.executable} -m fairway").split(), allow=True)
+    assert "-j DROP" in shown
+    assert "route-localnet node-b" in found(lab)
+    lab.inside("node-b", "sysctl", "-w", "net.ipv4.conf.all.route_localnet=0")
+    lab.inside("node-b", "iptables", "-D", "FORWARD", "-p", "tcp", "--dport", "80", "-j", "DROP")
+    until(lambda: found(lab) == {}, "nothing is found")
+
+
+def test_services_that_lead_nowhere_are_found(lab: Lab) -> None:
+    lab.kubectl("create", "service", "clusterip", "nobody", "--tcp=80")
+    until(lambda: "selector" in found(lab), "a selector that matches nothing")
+    assert "default/nobody" in found(lab)["selector"]
+    lab.kubectl("delete", "service", "nobody")

@@ -147,16 +147,21 @@ def proxy(state: StateDir, topology: Topology, node: str) -> None:
     limits of connection tracking as they are and programs no external address."""
 
     async def main(stop: asyncio.Event) -> None:
-        config = KubeProxyConfiguration(
-            mode=topology.proxy_mode,
-            cluster_cidr=topology.pod_range,
-            hostname_override=node,
-            conntrack=Conntrack(max_per_core=0, tcp_established_timeout=None, tcp_close_wait_timeout=None),
-        )
-        plan = proxying.plan(config, allow_external_cidrs="")
+        plan = plan_of_proxy(topology, node)
         pace = replace(plan.pace, check=LOOK_SECONDS, verify=VERIFY_SECONDS)
         client = _client(state, f"proxy-{node}")
         await proxying.serve(client, replace(plan, pace=pace), stop)
         await client.close()
 
     run(main)
+
+
+def plan_of_proxy(topology: Topology, node: str) -> proxying.Plan:
+    """What a lab's node proxy is told."""
+    config = KubeProxyConfiguration(
+        mode=topology.proxy_mode,
+        cluster_cidr=topology.pod_range,
+        hostname_override=node,
+        conntrack=Conntrack(max_per_core=0, tcp_established_timeout=None, tcp_close_wait_timeout=None),
+    )
+    return proxying.plan(config, allow_external_cidrs="")

@@ -25,6 +25,7 @@ for _command in (
     explain.trace,
     explain.collect,
     diagnose.why_not,
+    diagnose.doctor,
     proxy.proxy,
     names.env,
     proxy.render,

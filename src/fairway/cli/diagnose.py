@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fairway.cli.base import EXIT_NOT_FOUND, LAB_OPTION, OUTPUT_OPTION
+from fairway.cli.base import EXIT_NOT_FOUND, LAB_OPTION, OUTPUT_OPTION, need_root
 from fairway.cli.names import KUBECONFIG_OPTION
+
+if TYPE_CHECKING:
+    from fairway.assemble.doctoring import Place
+
+EXIT_FINDINGS = 4
 
 
 @click.command("why-not")
@@ -36,3 +44,63 @@ def why_not(pod: str, service: str, namespace: str, kubeconfig: str, lab: str, o
     verdict = diagnosing.why_not(Cluster.chosen(kubeconfig, StateDir.named(lab)), pod, service, namespace)
     click.echo(json.dumps(whynot.as_json(verdict), indent=2) if output == "json" else whynot.text(verdict))
     sys.exit(0 if verdict.serves else EXIT_NOT_FOUND)
+
+
+def _read_here(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of commands that look at a lab's nodes, or at this machine as a node of a cluster."""
+    options = (
+        click.option("--node", default="", metavar="NAME", help="Look at this machine as node NAME of the cluster."),
+        KUBECONFIG_OPTION,
+        click.option("--cluster-cidr", default="", help="As the node's proxy was told (with --node)."),
+        click.option(
+            "--proxy-mode",
+            type=click.Choice(["iptables", "nftables"]),
+            default="iptables",
+            help="As the node's proxy was told (with --node).",
+        ),
+        click.option("--nodeport-addresses", default="", help="As the node's proxy was told (with --node)."),
+        click.option("--allow-external-cidrs", default=None, help="As the node's proxy was told (with --node)."),
+        LAB_OPTION,
+        OUTPUT_OPTION,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _place(node: str, kubeconfig: str, lab: str, **told: Any) -> Place:
+    """The lab with all its nodes, or this machine."""
+    from fairway.assemble.doctoring import Place
+    from fairway.lab.state import StateDir
+
+    need_root()
+    state = StateDir.named(lab)
+    if not node and not kubeconfig and state.kubeconfig.exists():
+        return Place.lab(state)
+    return Place.here(node or os.uname().nodename, kubeconfig, **told)
+
+
+@click.command()
+@_read_here
+def doctor(output: str, **where: Any) -> None:
+    """Find what is wrong with Services: objects that contradict each other, and, on every node of a lab (elsewhere on
+    this machine), what the kernel does with packets to each Service address against what it should do, in whatever
+    language the rules are; rules of others that decide first, kernel settings, connections that lead nowhere.
+
+    \b
+    fairway doctor
+    fairway doctor --node worker-3 --kubeconfig ~/.kube/config --cluster-cidr 10.244.0.0/16
+
+    Exit code 0: nothing but notes; 4: errors or warnings.
+    """
+    from fairway.assemble import doctoring
+    from fairway.assemble.doctor import findings
+
+    place = _place(**where)
+    found = doctoring.examine(place)
+    looked_at = [member.name for member in place.members]
+    if output == "json":
+        click.echo(json.dumps(findings.as_json(found, looked_at), indent=2))
+    else:
+        click.echo(findings.text(found, f"The cluster's objects, and the kernels of {', '.join(looked_at)}"))
+    sys.exit(0 if findings.clean(found) else EXIT_FINDINGS)

@@ -83,7 +83,7 @@ class Tracker:
     def update(self, node: Node) -> Update:
         """What `node` should do now, with the ports that differ from the update before. Its labels and pod ranges are
         taken from its Node object where there is one."""
-        node = self._described(node)
+        node = self.described(node)
         place = (node.name, node.zone)
         if place != self._place:
             self._place = place
@@ -126,7 +126,8 @@ class Tracker:
             del self._slices[service]
         self._stale.add(service)
 
-    def _described(self, node: Node) -> Node:
+    def described(self, node: Node) -> Node:
+        """The node with the labels, pod ranges and addresses that its Node object gives it."""
         if self._node is None:
             return node
         spec = self._node.spec

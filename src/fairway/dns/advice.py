@@ -6,7 +6,7 @@ A namespace is a label, and whoever may create one may put a label into every cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from fairway.dns import names
 from fairway.dns.names import Name
@@ -70,7 +70,12 @@ def _colliding(walk: Walk, domain: Name, facts: Facts) -> Iterator[str]:
     """Namespaces of the cluster whose names collide with the search path."""
     if walk.written.endswith("."):
         return
-    for namespace in sorted(facts.namespaces):
+    yield from collisions(facts.namespaces, domain)
+
+
+def collisions(namespaces: Iterable[str], domain: Name) -> Iterator[str]:
+    """A sentence for each namespace whose name collides with pods' search path."""
+    for namespace in sorted(namespaces):
         if _collides(namespace, domain):
             caught = f"SERVICE.{namespace}" if namespace not in _OWN_WORDS else f"POD.SERVICE.{namespace}"
             yield (
