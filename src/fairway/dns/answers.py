@@ -17,9 +17,6 @@ from fairway.dns.table import BUDGET, Table, Tally
 from fairway.dns.wire import Manner, Ready, Referral
 from fairway.dns.zone import Zone
 
-TCP_BUDGET = BUDGET // 8
-"""Octets of ready replies to questions over TCP: there are few, but large ones."""
-
 _log = logging.getLogger(__name__)
 _TYPES = {int(type): type.name for type in Type}
 
@@ -56,12 +53,19 @@ class Known(Protocol):
 
 class Answers:
     """The answers of one listener. `synced` is set once the zone is the whole truth of some moment. `known` has the
-    replies of others that may be given again; never to names of ours."""
+    replies of others that may be given again; never to names of ours. `budget` is the table's."""
 
     def __init__(
-        self, zone: Zone, place: Place, told: Metrics, manner: Manner = wire.PLAIN, known: Known | None = None
+        self,
+        zone: Zone,
+        place: Place,
+        told: Metrics,
+        manner: Manner = wire.PLAIN,
+        known: Known | None = None,
+        *,
+        budget: int = BUDGET,
     ) -> None:
-        self.table = Table(BUDGET if place.udp else TCP_BUDGET)
+        self.table = Table(budget)
         self.synced = False
         self.duration = told.histogram(metrics.DURATION, place.server)
         self._zone = zone
@@ -114,7 +118,12 @@ class Answers:
         tally[0] += 1
         if self.table.put(query[2:], made, tally):
             self._gather()
-            self._tallies = {books: tally}
+            self._close_books()
+
+    def _close_books(self) -> None:
+        """Drop the tallies that no reply has any more, once they have been gathered."""
+        open_still = set(map(id, self.table.tallies()))
+        self._tallies = {books: tally for books, tally in self._tallies.items() if id(tally) in open_still}
 
     def _gather(self) -> None:
         for books, tally in self._tallies.items():

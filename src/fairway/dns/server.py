@@ -27,12 +27,16 @@ from fairway.dns.metrics import Metrics
 from fairway.dns.names import Name
 from fairway.dns.paths import Paths
 from fairway.dns.records import Answer, Record, Root
+from fairway.dns.table import BUDGET
 from fairway.dns.tcp import DEFAULT_LIMITS, Limits, TcpListener
 from fairway.dns.udp import Elsewhere, UdpListener
 from fairway.dns.wire import Manner, Referral
 from fairway.dns.zone import Zone
 from fairway.objects import kinds
 from fairway.objects.kinds import Kind
+
+TCP_BUDGET = BUDGET // 8
+"""Octets of ready replies to questions over TCP: there are few, but large ones."""
 
 _log = logging.getLogger(__name__)
 
@@ -189,7 +193,8 @@ class DnsServer:
     def _new_answers(self, address: str, port: int, *, udp: bool) -> Answers:
         place = Place(f"dns://:{port}", udp=udp, v6=":" in address)
         known = None if self._upstream is None else self._upstream.resolve_cached
-        answers = Answers(self._zone, place, self.metrics, self._manner(begins=True), known)
+        budget = (BUDGET if udp else TCP_BUDGET) // len(self._addresses)
+        answers = Answers(self._zone, place, self.metrics, self._manner(begins=True), known, budget=budget)
         answers.synced = self.synced
         self._answers.append(answers)
         return answers

@@ -99,13 +99,14 @@ class UdpListener:
                 if kept is None or guarded:
                     self._answer(query, [], peer)
                     continue
-                head, tally, turning, tail, step = kept
+                front, end, rest, tally, turning, tail, step = kept
                 tally[0] += 1
                 if step:
                     start = (query[0] << 8 | query[1]) * step % len(turning)
-                    send(b"".join((query[:2], head, turning[start:], turning[:start], tail)), peer)
+                    parts = query[:2], front, query[12:end], rest, turning[start:], turning[:start], tail
+                    send(b"".join(parts), peer)
                 else:
-                    send(query[:2] + head, peer)
+                    send(query[:2] + front + query[12:end] + rest, peer)
         except BlockingIOError:
             pass
         except OSError as error:

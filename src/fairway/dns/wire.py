@@ -50,7 +50,7 @@ class Ready:
 
     `head`, `turning` and `tail` are its octets after the id. `turning` is the run of address records, each of `step`
     octets, that may begin at any of them; 0 is a run that does not turn. `roots` says what it was made of. `type`,
-    `rcode` and `zone` (the apex as text) are for the books.
+    `rcode` and `zone` (the apex as text) are for the books. `end` is where the repeated question ends in the reply.
     """
 
     head: bytes
@@ -61,6 +61,7 @@ class Ready:
     type: int
     rcode: int
     zone: str
+    end: int = 0
 
     def octets(self, query: bytes) -> bytes:
         """The reply to this query. Its id, which clients draw at random (RFC 5452), says where addresses begin, so that
@@ -199,6 +200,7 @@ def _ready(asked: Query, answer: Answer, *, udp: bool, manner: Manner, zone: str
     flags |= _RA if manner.recursion else 0
     out = Writer(_limit(asked, udp) - (OPT_LENGTH if edns else 0))
     out.question(asked.name, asked.type, asked.klass)
+    asked_end = out.length
     addresses = next((place for place, each in enumerate(answer.answer) if each.type in _ADDRESSES), None)
     whole = _add_all(out, ANSWER, answer.answer[:addresses])
     start, before = out.length, out.count(ANSWER)
@@ -211,7 +213,7 @@ def _ready(asked: Query, answer: Answer, *, udp: bool, manner: Manner, zone: str
     if edns:
         out.opt(answer.rcode, UDP_EDNS)
     octets = out.finish(0, flags if whole else flags | _TC)
-    books = (answer.roots if asked.repeats else _NEVER, asked.type, answer.rcode, zone)
+    books = (answer.roots if asked.repeats else _NEVER, asked.type, answer.rcode, zone, asked_end)
     if turning > 1 and manner.shuffle:
         return Ready(octets[2:start], octets[start:end], octets[end:], (end - start) // turning, *books)
     return Ready(octets[2:], b"", b"", 0, *books)

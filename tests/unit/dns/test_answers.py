@@ -232,15 +232,46 @@ def test_the_books_count_ready_replies_as_any_other() -> None:
     assert told.value(metrics.REQUEST_SIZE, "dns://:53", "cluster.local.", "udp") == 10
 
 
-def test_a_full_table_starts_again_and_stays_within_its_budget() -> None:
-    zone = Zone()
-    table = Table(budget=4000)
-    held = []
-    for number in range(100):
-        asked = query(f"n{number}.default.svc.cluster.local")
-        made = wire.prepare(asked, zone, udp=True, synced=True)
+def filled(budget: int, count: int) -> tuple[Table, Zone, list[bytes]]:
+    """A table in which each of so many Services has been asked for."""
+    zone = put(Zone(), *(service(f"n{number}", "default", f"10.96.1.{number}") for number in range(count)))
+    table = Table(budget)
+    asked = [query(f"n{number}.default.svc.cluster.local") for number in range(count)]
+    for each in asked:
+        made = wire.prepare(each, zone, udp=True, synced=True)
         assert isinstance(made, Ready)
-        table.put(asked[2:], made, [0])
-        held.append(len(table.ready))
-    assert 1 < max(held) < 12
-    assert asked[2:] in table.ready
+        table.put(each[2:], made, [0])
+    return table, zone, asked
+
+
+def test_in_a_full_table_the_oldest_make_way_and_the_others_stay() -> None:
+    table, _, asked = filled(8000, 100)
+    held = [each for each in asked if each[2:] in table.ready]
+    assert 10 < len(held) < 30
+    assert held == asked[-len(held) :]
+
+
+def test_what_changes_leaves_a_table_whichever_generation_it_is_of() -> None:
+    table, _, asked = filled(8000, 100)
+    for number in range(100):
+        table.forget(("service", b"default", b"n%d" % number))
+        assert asked[number][2:] not in table.ready
+    assert not table.ready
+
+
+def test_replies_that_deny_the_same_way_are_one() -> None:
+    answers = answering(Zone())
+    questions = [query(f"x{number}.default.svc.cluster.local") for number in range(10, 60)]
+    replies = [answers.answer(each) for each in questions]
+    assert len({id(kept) for kept in answers.table.ready.values()}) == 1
+    assert [answers.answer(each) for each in questions] == replies
+
+
+def test_books_of_replies_that_made_way_are_closed_and_none_is_lost() -> None:
+    told = Metrics()
+    answers = answering(Zone(), told)
+    answers.table.budget = 20_000
+    for type in range(300, 900):
+        answers.answer(query("no.default.svc.cluster.local", f"TYPE{type}"))
+    assert len(answers._tallies) < 200
+    assert told.value(metrics.REQUESTS, "dns://:53", "cluster.local.", "other", "udp", "1") == 600
