@@ -1,9 +1,10 @@
 """Replies that are ready: by the octets of their questions, each until what it was made of changes. No I/O.
 
 This is no cache in the sense of DNS: nothing in it is ever old. The zone tells every change (`Zone.on_change`), and a
-change takes away exactly the replies that were made of what has changed. When the table is full the replies that have
-been in it longest make way, whether they are asked for or not: a flood of names that nobody asks twice costs the others
-one slow answer each now and then, and no bookkeeping while there is none.
+change takes away exactly the replies that were made of what has changed. When the table is full some make way that came
+about the same time, whether they are asked for or not: a flood of names that nobody asks twice costs the others one slow
+answer each now and then, and no bookkeeping while there is none. Which ones is as good as random: were it the oldest, a
+client that goes through more names than fit, again and again, would never find one of them ready.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import NamedTuple
 from fairway.dns.records import Root
 from fairway.dns.wire import Ready
 
-BUDGET = 16 << 20
-"""Octets that the tables of a server may weigh: some 60,000 questions."""
+BUDGET = 12 << 20
+"""Octets that the tables of a server may weigh: some 36,000 questions."""
 OVERHEAD = 150
 """Octets that a question weighs besides its own: objects, places in the tables."""
 OWN_OVERHEAD = 150
@@ -96,7 +97,7 @@ class Table:
             # Of roots only the hashes are held: when two have the same, a change takes away some replies in vain.
             generation.file(hash(root), question)
         self.ready[question] = kept
-        return generation.weight > self.budget // GENERATIONS and self._turn()
+        return generation.weight > self.budget // GENERATIONS and self._turn(hash(question))
 
     def forget(self, root: Root) -> None:
         """`root` has changed: what was made of it is no longer true. What it weighed is counted on until its generation
@@ -124,12 +125,12 @@ class Table:
             self._shapes[shape] = kept
         return kept, OWN_OVERHEAD + len(rest) + len(reply.turning) + len(reply.tail)
 
-    def _turn(self) -> bool:
-        """Begin another generation; whether the oldest had to make way."""
+    def _turn(self, lot: int) -> bool:
+        """Begin another generation; whether one had to make way, which `lot` draws."""
         self._generations.append(_Generation())
         full = len(self._generations) > GENERATIONS
         if full:
-            for question in self._generations.pop(0).questions:
+            for question in self._generations.pop(lot % GENERATIONS).questions:
                 self.ready.pop(question, None)
             self._shapes.clear()
             self._fronts.clear()

@@ -7,6 +7,7 @@ empty slices so); all of them are optional here.
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -50,6 +51,12 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False):
             force_setattr(self, word, sys.intern(getattr(self, word)))
 
 
+@lru_cache(maxsize=1024)
+def _shared(ports: tuple[ServicePort, ...] | None) -> tuple[ServicePort, ...] | None:
+    """The same ports, held once: thousands of Services have no others than `http` on 80."""
+    return ports
+
+
 class ServiceSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """Addresses, ports and kind of a Service."""
 
@@ -62,6 +69,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
     def __post_init__(self) -> None:
         force_setattr(self, "type", sys.intern(self.type))
+        force_setattr(self, "ports", _shared(self.ports))
         if self.cluster_ips == (self.cluster_ip,):
             force_setattr(self, "cluster_ip", self.cluster_ips[0])
 

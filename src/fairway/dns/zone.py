@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from fairway.dns import grammar, names
@@ -388,7 +389,13 @@ class Zone:
 
 def _key(namespace: str, name: str) -> _Key:
     """How a namespaced object is filed: as labels are compared (section 2.1: without regard to case)."""
-    return namespace.lower().encode(), name.lower().encode()
+    return _label(namespace), name.lower().encode()
+
+
+@lru_cache(maxsize=1024)
+def _label(namespace: str) -> bytes:
+    """The label of a namespace, held once for all that is in it."""
+    return namespace.lower().encode()
 
 
 def _domain(text: str) -> Name:
