@@ -63,7 +63,7 @@ class Cache(Generic[T]):
         self.synced = False
         self.resource_version = ""
         self._decode = decode
-        self._heads: dict[Key, str] = {}  # uid and revision in one text: there are many
+        self._heads: dict[Key, bytes] = {}  # uid and revision in one, in octets: there are many
 
     def replace(self, listing: Listing) -> list[Change[T]]:
         """Take `listing` as the whole truth. Objects whose revision is the one already held give no change; an object
@@ -93,11 +93,11 @@ class Cache(Generic[T]):
         return changes[-1] if changes else None
 
     def _put(self, key: Key, head: tuple[str, str], raw: bytes) -> list[Change[T]]:
-        before, now = self._heads.get(key), " ".join(head)
+        before, now = self._heads.get(key), " ".join(head).encode()
         if before == now:
             return []
         changes: list[Change[T]] = []
-        if before is not None and before.partition(" ")[0] != head[0]:
+        if before is not None and before.partition(b" ")[0] != head[0].encode():
             changes = self._remove(key)
         self._heads[key] = now
         try:

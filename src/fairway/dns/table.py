@@ -16,8 +16,8 @@ from typing import NamedTuple
 from fairway.dns.records import Root
 from fairway.dns.wire import Ready
 
-BUDGET = 12 << 20
-"""Octets that the tables of a server may weigh: some 36,000 questions."""
+BUDGET = 10 << 20
+"""Octets that the tables of a server may weigh: some 30,000 questions."""
 OVERHEAD = 150
 """Octets that a question weighs besides its own: objects, places in the tables."""
 OWN_OVERHEAD = 150
