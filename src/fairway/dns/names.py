@@ -57,11 +57,11 @@ def wire_length(name: Name) -> int:
 
 def pack(address: str) -> bytes | None:
     """The 4 or 16 octets of an address, or None when the text is none (or has a zone: `fe80::1%eth0`)."""
-    if ":" not in address:
-        octets = [_octet(part) for part in address.encode("ascii", "replace").split(b".")]
-        return bytes(octets) if len(octets) == 4 and -1 not in octets else None
     try:
-        return ip_address(address).packed if "%" not in address else None
+        if ":" in address:
+            return ip_address(address).packed if "%" not in address else None
+        octets = bytes(map(int, address.split(".")))
+        return octets if len(octets) == 4 and "%d.%d.%d.%d" % (*octets,) == address else None
     except ValueError:
         return None
 

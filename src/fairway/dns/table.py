@@ -2,9 +2,9 @@
 
 This is no cache in the sense of DNS: nothing in it is ever old. The zone tells every change (`Zone.on_change`), and a
 change takes away exactly the replies that were made of what has changed. When the table is full some make way that came
-about the same time, whether they are asked for or not: a flood of names that nobody asks twice costs the others one slow
-answer each now and then, and no bookkeeping while there is none. Which ones is as good as random: were it the oldest, a
-client that goes through more names than fit, again and again, would never find one of them ready.
+about the same time, whether they are asked for or not: a flood of names that nobody asks twice costs the others one
+slow answer each now and then, and no bookkeeping while there is none. Which ones is as good as random: were it the
+oldest, a client that goes through more names than fit, again and again, would never find one of them ready.
 """
 
 from __future__ import annotations
