@@ -61,7 +61,7 @@ def pack(address: str) -> bytes | None:
         if ":" in address:
             return ip_address(address).packed if "%" not in address else None
         octets = bytes(map(int, address.split(".")))
-        return octets if len(octets) == 4 and "%d.%d.%d.%d" % (*octets,) == address else None
+        return octets if len(octets) == 4 and ".".join(map(str, octets)) == address else None
     except ValueError:
         return None
 
