@@ -29,6 +29,7 @@ from fairway.ruleset.nft import (
     DeleteTable,
     Element,
     FlushChain,
+    FlushSet,
     Hook,
     Match,
     Reject,
@@ -272,6 +273,21 @@ def test_chains_are_counted_without_reading_elements(basic: Nftables) -> None:
     basic.apply([FlushChain(NAME, "services")])
     assert basic.chains(NAME) == {"services": 0, "end": 0}
     assert basic.chains(TableName("ip6", NAME.name)) is None
+
+
+def test_sets_are_named_without_reading_elements(basic: Nftables) -> None:
+    assert set(basic.sets(NAME)) == {kept.set.name for kept in BASIC if isinstance(kept, AddSet)}
+    assert set(basic.sets(TableName("ip6", NAME.name))) == set()
+
+
+def test_a_set_is_emptied_and_filled_in_one_transaction(basic: Nftables) -> None:
+    assert keys(basic, places())
+    basic.apply([FlushSet(NAME, places()), AddElements(NAME, places(), [(WEB, PRESENT), (NEW, PRESENT)])])
+    assert keys(basic, places()) == {WEB, NEW}
+    basic.apply([FlushSet(NAME, one_endpoint())])
+    assert keys(basic, one_endpoint()) == set()
+    with pytest.raises(Refused, match="empty the set nowhere"):
+        basic.apply([FlushSet(NAME, replace(places(), name="nowhere"))])
 
 
 def test_the_generation_counts_transactions(basic: Nftables) -> None:

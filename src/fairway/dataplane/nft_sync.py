@@ -187,9 +187,12 @@ class NftSync:
         if places := affinity.doubtful(book, delta):
             yield from self._forget_clients(standing, places)
 
-    def _forget_clients(self, standing: _Standing, places: Collection[bytes]) -> Iterator[Sequence[nft.Change]]:
-        """Strike clients off that are remembered at an endpoint they must not reach. Those that time out or are
-        written anew meanwhile make the kernel refuse; then it is asked again who there is."""
+    def _forget_clients(
+        self, standing: _Standing, places: Collection[bytes] | None = None
+    ) -> Iterator[Sequence[nft.Change]]:
+        """Strike clients off that are remembered at an endpoint they must not reach, in some places or in
+        all. Those that time out or are written anew meanwhile make the kernel refuse; then it is asked again who there
+        is."""
         book, form = standing.book, standing.form
         for _ in range(_ATTEMPTS):
             changes: list[nft.Change] = []
@@ -207,21 +210,37 @@ class NftSync:
                 continue
 
     def _take_over(self, book: Book, ports: Ports) -> Generator[Sequence[nft.Change], None, _Standing]:
-        """Lay the whole table in the place of whatever stands, clients remembered; then take away what another proxy
-        laid in iptables."""
+        """Lay the whole table over whatever stands, clients remembered; then take away what another proxy laid in
+        iptables.
+
+        A table of ours keeps its sets and chains, and only what is in them is replaced: a packet that is under way
+        goes by the rules as they were when it came, and those of a deleted table ask sets that are empty by then. One
+        that an older version laid out in another way has to go as a whole.
+        """
         family = book.family
         self._sweeper.inherit(predecessors.table_claims(self._nftables, family))
         elements = book.load({key: port for key, port in ports.items() if key[2] is family})
         table = filled(layout(family, book.settings, book.shape), elements)
-        for name in affinity.MAPS:
-            if name in table.sets:
-                remembered = self._nftables.elements(table_name(family), table.sets[name])
-                gone = dict(affinity.stale(book, remembered))
-                table.sets[name].elements = {key: element for key, element in remembered if key not in gone}
-        yield self._transact([*map(nft.DeleteTable, predecessors.tables(family)), *nft.creation(table)])
+        reference = nft.DeleteTable(predecessors.reference_table(family))
+        standing = _Standing(book, layout(family, book.settings, book.shape), book.shape)
+        chains, sets = self._nftables.chains(table_name(family)), self._nftables.sets(table_name(family))
+        try:
+            yield self._transact([reference, *relaid(table, chains or (), sets)])
+            yield from self._forget_clients(standing)
+        except Refused:
+            self._remember_clients(table, book)
+            yield self._transact([reference, nft.DeleteTable(table_name(family)), *nft.creation(table)])
         if self._netfilter is not None:
             self._sweeper.inherit(predecessors.remove_rules(self._netfilter, family))
-        return _Standing(book, layout(family, book.settings, book.shape), book.shape)
+        return standing
+
+    def _remember_clients(self, table: nft.Table, book: Book) -> None:
+        """Put the clients of the table that stands, those who may go on as they did, into the one to come."""
+        for name in affinity.MAPS:
+            if name in table.sets:
+                remembered = self._nftables.elements(table_name(book.family), table.sets[name])
+                gone = dict(affinity.stale(book, remembered))
+                table.sets[name].elements = {key: element for key, element in remembered if key not in gone}
 
     def _transact(self, changes: Sequence[nft.Change]) -> Sequence[nft.Change]:
         self._nftables.apply(changes)
@@ -275,6 +294,22 @@ def remodelled(before: nft.Table, after: nft.Table) -> Iterator[nft.Change]:
     yield from (nft.FlushChain(table, chain.name) for chain in gone)
     yield from (nft.DeleteChain(table, chain.name) for chain in gone)
     yield from (nft.DeleteSet(table, name) for name in before.sets if name not in after.sets)
+
+
+def relaid(table: nft.Table, chains: Collection[str], sets: Collection[str]) -> Iterator[nft.Change]:
+    """The whole table over one that has these chains and sets: what packets write is kept, everything else becomes
+    what `table` says. Refused by the kernel where a set or chain of that name is of another kind."""
+    name = nft.TableName(table.family, table.name)
+    yield nft.AddTable(name, table.comment)
+    yield from (nft.AddChain(name, chain) for chain in table.chains.values())
+    for kept in table.sets.values():
+        if kept.name in sets and kept.name not in affinity.MAPS:
+            yield nft.FlushSet(name, kept)
+        yield nft.AddSet(name, kept)
+    yield from (nft.FlushChain(name, chain) for chain in chains)
+    yield from (nft.AddRule(name, chain.name, rule) for chain in table.chains.values() for rule in chain.rules)
+    yield from (nft.DeleteChain(name, chain) for chain in chains if chain not in table.chains)
+    yield from (nft.DeleteSet(name, kept) for kept in sets if kept not in table.sets)
 
 
 def _lines(changes: Sequence[nft.Change]) -> int:

@@ -8,7 +8,7 @@ wanted, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -73,6 +73,9 @@ class Nftables(Protocol):
 
     def chains(self, table: nft.TableName) -> Mapping[str, int] | None:
         """The table's chains and how many rules each has; None when there is no table. Cheap: reads no element."""
+
+    def sets(self, table: nft.TableName) -> Collection[str]:
+        """The names of the table's sets and maps; none when there is no table. Cheap: reads no element."""
 
     def generation(self) -> int:
         """The kernel's count of transactions in this namespace, ours and everybody's."""

@@ -380,6 +380,14 @@ class DeleteSet:
 
 
 @dataclass(frozen=True, slots=True)
+class FlushSet:
+    """Delete all elements."""
+
+    table: TableName
+    set: Set  # for its name and for whether it is a map
+
+
+@dataclass(frozen=True, slots=True)
 class AddChain:
     """Make a chain, without its rules."""
 
@@ -432,6 +440,7 @@ Change: TypeAlias = (
     | DeleteTable
     | AddSet
     | DeleteSet
+    | FlushSet
     | AddChain
     | DeleteChain
     | FlushChain

@@ -20,6 +20,7 @@ from fairway.ruleset.nft import (
     Element,
     Field,
     FlushChain,
+    FlushSet,
     Hook,
     Rule,
     Set,
@@ -215,6 +216,8 @@ def change(change: Change) -> str:
             return f"add {_word(kept)} {where} {kept.name} {{ {_set_body(kept)} }}"
         case DeleteSet(_, name):
             return f"delete set {where} {name}"
+        case FlushSet(_, kept):
+            return f"flush {_word(kept)} {where} {kept.name}"
         case AddChain(table, chain):
             return f"add chain {where} {chain.name}" + _chain_body(chain, table.family)
         case DeleteChain(_, name):

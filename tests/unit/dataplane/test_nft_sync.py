@@ -201,6 +201,36 @@ def flow(port: int = 80) -> Flow:
     return Flow(Family.IPV4, 17, "10.0.0.100", 4000, "10.96.0.20", port, "10.244.0.5", 8080, "10.0.0.100", 4000)
 
 
+def test_a_restart_lets_the_table_stand_and_replaces_what_is_in_it(kernel: FakeNftables, sync: NftSync) -> None:
+    """Packets under way go on asking the sets that their rules name."""
+    sync.sync(Update.of(state("10.244.0.5", "10.244.0.6", **STICKY)))
+    kernel.applied.clear()
+
+    again = NftSync(kernel, FakeConntrack())
+    again.sync(Update.of(THREE))
+
+    gone = {change.table for changes in kernel.applied for change in changes if isinstance(change, nft.DeleteTable)}
+    assert gone == {reference_table(family) for family in Family}
+    assert kernel.read(OURS) == holding(THREE).read(OURS)
+    assert again.unchanged()
+
+
+def test_a_table_laid_out_in_another_way_goes_as_a_whole(kernel: FakeNftables, sync: NftSync) -> None:
+    older = nft.Set("cluster-ips", declared(Family.IPV4, "live").key)
+    kernel.apply([nft.AddTable(OURS), AddSet(OURS, older), nft.AddSet(OURS, nft.Set("older", older.key))])
+
+    sync.sync(Update.of(TWO))
+
+    assert elements(kernel) == wanted(TWO)
+    assert "older" not in kernel.sets(OURS)
+
+
+def holding(desired: Desired) -> FakeNftables:
+    fresh = FakeNftables()
+    NftSync(fresh, FakeConntrack()).sync(Update.of(desired))
+    return fresh
+
+
 def test_flows_of_a_service_deleted_while_no_proxy_ran_are_swept(kernel: FakeNftables) -> None:
     NftSync(kernel, FakeConntrack()).sync(Update.of(state("10.244.0.5", protocol="UDP")))
     conntrack = FakeConntrack([flow(), flow(81)])

@@ -12,7 +12,7 @@ import errno
 import itertools
 import os
 import select
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -32,6 +32,7 @@ from fairway.ruleset.nft import (
     DeleteTable,
     Element,
     FlushChain,
+    FlushSet,
     Rule,
     Set,
     SetName,
@@ -126,6 +127,11 @@ class FakeNftables:
         found = self._kernel.tables.get(table)
         return {name: len(chain.rules) for name, chain in found.chains.items()} if found else None
 
+    def sets(self, table: TableName) -> Collection[str]:
+        """See `kernel.base.Nftables.sets`."""
+        found = self._kernel.tables.get(table)
+        return frozenset(found.sets) if found else frozenset()
+
 
 class FakeNotices:
     """`Notices` of the pretended namespace that `kernel` is a handle on; those of `own` are left out."""
@@ -190,6 +196,10 @@ class _Draft:
                 self._add_set(self._table(name), kept)
             case DeleteSet(name, wanted):
                 self._delete_set(self._table(name), wanted)
+            case FlushSet(name, kept):
+                there = self._set(self._table(name), kept.name, f"empty the set {kept.name}")
+                for key in list(there.elements):
+                    self._take(there.elements, key)
             case AddChain(name, chain):
                 self._add_chain(self._table(name), chain)
             case DeleteChain(name, wanted):
@@ -317,6 +327,8 @@ def _named(change: Change) -> Iterator[str]:
     """The chain or set that a change is about."""
     match change:
         case AddSet(_, Set(name)) | AddChain(_, Chain(name)) | AddElements(_, Set(name)) | DeleteElements(_, Set(name)):
+            yield name
+        case FlushSet(_, Set(name)):
             yield name
         case DeleteSet(_, name) | DeleteChain(_, name) | FlushChain(_, name) | AddRule(_, name):
             yield name

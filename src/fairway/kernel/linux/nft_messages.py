@@ -34,6 +34,7 @@ from fairway.ruleset.nft import (
     DeleteTable,
     Element,
     FlushChain,
+    FlushSet,
     Hook,
     Set,
     TableName,
@@ -112,6 +113,8 @@ class _Encoder:
                 yield from self._add_set(table, kept)
             case DeleteSet(table, name):
                 yield _request(table, n.DELETE_SET, 0, text(_NAME, name), f"delete the set {name}")
+            case FlushSet(table, kept):
+                yield _request(table, n.DELETE_ELEMENTS, 0, text(_NAME, kept.name), f"empty the set {kept.name}")
             case AddChain(table, chain):
                 yield _add_chain(table, chain.name, chain.hook, chain.comment)
             case DeleteChain(table, name):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from fairway.kernel.base import KernelError, Refused
@@ -25,6 +25,8 @@ _ANY_FAMILY = b"\0\0\0\0"
 _HEADER_SIZE = 4
 _GENERATION_ID = 1
 _TABLE, _RULE_CHAIN, _CHAIN_NAME = 1, 2, 3
+_SET_NAME, _SET_FLAGS = 2, 3
+_ANONYMOUS = 1
 _ATTEMPTS = 8
 _TRANSIENT = frozenset({errno.EINTR, errno.EAGAIN, errno.ERESTART})
 _TIMEOUT_SECONDS = 120.0
@@ -111,6 +113,15 @@ class LinuxNftables:
                 counts[read_text(rule[_RULE_CHAIN])] += 1
         return counts
 
+    def sets(self, table: TableName) -> Collection[str]:
+        """See `kernel.base.Nftables.sets`."""
+        body = header(table.family) + text(_TABLE, table.name)
+        if not self._exists(table):
+            return frozenset()
+        listed = self._dumped(n.GET_SET, body, f"list the sets of {table.name}")
+        ours = (kept for kept in listed if read_text(kept[_TABLE]) == table.name)
+        return frozenset(read_text(kept[_SET_NAME]) for kept in ours if not _is_anonymous(kept))
+
     def generation(self) -> int:
         """See `kernel.base.Nftables.generation`."""
         request = Request(kind(n.GET_GENERATION), 0, _ANY_FAMILY, "read the generation of nftables")
@@ -180,6 +191,10 @@ class LinuxNftables:
                 return ""
             raise KernelError(f"cannot list nftables: {done.stderr.strip()}")
         return done.stdout
+
+
+def _is_anonymous(kept: Mapping[int, bytes]) -> bool:
+    return bool(int.from_bytes(kept.get(_SET_FLAGS, b""), "big") & _ANONYMOUS)
 
 
 def _refusal(refused: dict[int, NetlinkError], messages: Sequence[Message], changes: Sequence[Change]) -> KernelError:
