@@ -24,7 +24,7 @@ def planned() -> proxying.Plan:
         names = ("hostname_override", "proxy_mode", "cluster_cidr")
         given = {name.replace("_", "-"): context.params[name] for name in names}
         assert {name for name, value in context.params.items() if value} == {*names, "master"}
-    return proxying.plan(proxy._configured("", given))
+    return proxying.plan(proxy._configured("", b"", given))
 
 
 def test_the_flags_make_a_plan() -> None:
