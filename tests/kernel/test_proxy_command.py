@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,6 +55,11 @@ OBJECTS: list[dict[str, Any]] = [
         "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
     },
 ]
+
+
+def hinted(zone: str) -> dict[str, Any]:
+    """An endpoint that is meant for a zone."""
+    return {"hints": {"forZones": [{"name": zone}]}}
 
 
 class Bench:
@@ -236,6 +242,62 @@ def test_a_file_takes_the_place_of_flags(bench: Bench, tmp_path: Path) -> None:
     until(lambda: bench.get("http://127.0.0.1:10250/proxyMode") == "nftables", "serves what the file says")
 
     assert "--config takes the place of --masquerade-all" in bench.log()
+    assert stop(proxy) == 0
+
+
+SPREAD = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "spread", "namespace": "default"},
+    "spec": {"clusterIP": "10.96.0.90", "ports": [{"port": 80, "targetPort": 8080}]},
+}
+HERE, THERE = "10.244.1.5", "10.244.2.5"
+GOING: dict[str, Any] = {"conditions": {"ready": False, "serving": True, "terminating": True}}
+GONE: dict[str, Any] = {"conditions": {"ready": False, "serving": False, "terminating": True}}
+CHOICES: list[tuple[str, tuple[dict[str, Any], dict[str, Any]], set[str]]] = [
+    ("each has a zone", (hinted("a"), hinted("b")), {HERE}),
+    ("one has no zone", (hinted("a"), {}), {HERE, THERE}),
+    ("nobody is for this zone", (hinted("b"), hinted("c")), {HERE, THERE}),
+    ("the zone's own is going", ({**hinted("a"), **GOING}, hinted("b")), {THERE}),
+    ("all are going", (GOING, GOING), {HERE, THERE}),
+    ("all are going, one serves", (GOING, GONE), {HERE}),
+    ("nobody serves", (GONE, GONE), set()),
+]
+
+
+def spread(here: dict[str, Any], there: dict[str, Any]) -> dict[str, Any]:
+    """The slice of `spread`, with two endpoints."""
+    ready = {"conditions": {"ready": True}}
+    endpoints = [{"addresses": [HERE], **ready, **here}, {"addresses": [THERE], **ready, **there}]
+    labels = {"kubernetes.io/service-name": "spread"}
+    metadata = {"name": "spread-1", "namespace": "default", "labels": labels}
+    ports = [{"name": "", "port": 8080, "protocol": "TCP"}]
+    form = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4"}
+    return {**form, "metadata": metadata, "endpoints": endpoints, "ports": ports}
+
+
+def chosen(bench: Bench, mode: str) -> set[str]:
+    """The endpoints that rules lead to from the Service `spread`."""
+    if mode == "nftables":
+        table = bench.run("nft", "list", "table", "ip", "fairway", allow=True)
+        return set(re.findall(r"10\.96\.0\.90 \. tcp \. 80[^:,]* : ([0-9.]+) \. 8080", table))
+    return set(re.findall(r"default/spread.*--to-destination ([0-9.]+):8080", bench.rules()))
+
+
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
+def test_zones_and_endpoints_that_are_going(bench: Bench, mode: str) -> None:
+    """From the API server to the kernel, as node labels, hints and conditions change."""
+    kubectl = ("kubectl", "--kubeconfig", str(bench.kubeconfig))
+    bench.run(*kubectl, "label", "--overwrite", "node", NODE, "topology.kubernetes.io/zone=nowhere")
+    for obj in (SPREAD, spread(hinted("a"), hinted("b"))):
+        bench.run(*kubectl, "apply", "-f", "-", text=json.dumps(obj))
+    proxy = bench.proxy("--proxy-mode", mode)
+    until(lambda: chosen(bench, mode) == {HERE, THERE}, "a node of no zone that anybody is for uses all")
+    bench.run(*kubectl, "label", "--overwrite", "node", NODE, "topology.kubernetes.io/zone=a")
+
+    for what, endpoints, expected in CHOICES:
+        bench.run(*kubectl, "apply", "-f", "-", text=json.dumps(spread(*endpoints)))
+        until(lambda expected=expected: chosen(bench, mode) == expected, what, seconds=10)  # type: ignore[misc]
     assert stop(proxy) == 0
 
 

@@ -47,6 +47,12 @@ def doubtful(book: Book, delta: Delta) -> frozenset[bytes]:
     return frozenset(ended | sticky)
 
 
+def same_insiders(before: Book, after: Book) -> bool:
+    """Whether pods and the node itself are told from others as before."""
+    facts = [book.settings.node(book.family) for book in (before, after)]
+    return (facts[0].pods, facts[0].addresses) == (facts[1].pods, facts[1].addresses)
+
+
 def stale(
     book: Book, remembered: Iterable[tuple[bytes, Element]], places: Collection[bytes] | None = None
 ) -> Iterator[tuple[bytes, Element]]:
@@ -63,22 +69,24 @@ def _right(book: Book, source: bytes, place: bytes, element: Element) -> bool:
     serving = serving_of(place, claimants, book.settings) if claimants else None
     if serving is None or not any(port.affinity_seconds for port in claimants):
         return False
-    if element.data in _data(serving, far=True):
-        return True
-    return element.data in _data(serving, far=False) and _inside(book, source)
+    inside = _inside(book, source)
+    near, far = _data(serving, far=False), _data(serving, far=True)
+    return element.data in (near & far if inside is None else near if inside else far)
 
 
 def _data(serving: Serving, far: bool) -> set[bytes]:
     return {pack_endpoint(e.address, e.port) for e in (serving.far if far else serving.near)}
 
 
-def _inside(book: Book, source: bytes) -> bool:
-    """Whether the client is surely a pod or the node itself. Pods told by their device are not known by address: they
-    are spread anew."""
+def _inside(book: Book, source: bytes) -> bool | None:
+    """Whether the client is a pod or the node itself. None: pods are told by their device, not by their address, and
+    the client may go on to where both may go only."""
     facts = book.settings.node(book.family)
     address = spell(Type.IPV4 if book.family is Family.IPV4 else Type.IPV6, source)
-    pods = facts.pods.source
-    return address in facts.addresses or bool(pods and within(address, (pods,)))
+    pods = facts.pods
+    if address in facts.addresses or (pods.source and within(address, (pods.source,))):
+        return True
+    return None if pods.interface else False
 
 
 def _targets(part: Elements) -> Iterator[tuple[str, bytes, object]]:

@@ -183,8 +183,9 @@ class NftSync:
             changes += remodelled(standing.form, wanted)
         if changes:
             yield self._transact(changes)
+        places = affinity.doubtful(book, delta) if affinity.same_insiders(standing.book, book) else None
         standing.book, standing.form, standing.shape = book, wanted, book.shape
-        if places := affinity.doubtful(book, delta):
+        if places is None or places:
             yield from self._forget_clients(standing, places)
 
     def _forget_clients(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -184,6 +185,26 @@ def test_outsiders_are_not_led_to_other_nodes_once_the_policy_is_local(kernel: F
     sync.sync(Update.of(policy("Local")))
 
     assert clients(kernel) == {near, pod} and far not in clients(kernel)
+
+
+def test_who_is_no_insider_any_more_is_led_to_other_nodes_no_more(kernel: FakeNftables, sync: NftSync) -> None:
+    external = {**STICKY, "externalIPs": ["198.51.100.7"], "externalTrafficPolicy": "Local"}
+    place = pack_address("198.51.100.7") + WEB[4:]
+
+    def pods(cidr: str) -> Desired:
+        ends = [endpoint("10.244.0.5"), endpoint("10.244.1.5", on="node-b")]
+        options = replace(OPTIONS, cluster_cidrs=(cidr,))
+        return build([service(**external)], [endpoint_slice("web", *ends)], node(), options)
+
+    sync.sync(Update.of(pods("10.244.0.0/16")))
+    pod, other = (
+        remember(kernel, "10.244.0.9", "10.244.1.5", place),
+        remember(kernel, "10.244.7.9", "10.244.1.5", place),
+    )
+
+    sync.sync(Update.of(pods("10.244.0.0/22")))
+
+    assert clients(kernel) == {pod} and other not in clients(kernel)
 
 
 def test_a_restart_keeps_who_is_remembered(kernel: FakeNftables, sync: NftSync) -> None:
