@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from fairway.client.kubeconfig import SERVICE_ACCOUNT, ConnectInfo, connect, in_
 from fairway.dataplane.health import Answer
 from fairway.dataplane.health_server import Respond, keep_listening
 from fairway.dns import resolv
+from fairway.dns.cookies import SECRET_LENGTH
 from fairway.dns.errors import BadUpstream
 from fairway.dns.forward import Forwarder, Settings
 from fairway.dns.metrics import Metrics
@@ -50,6 +52,7 @@ class Flags:
     metrics_address: str = ""
     health_address: str = ""
     rate_limit: float = 0
+    cookies: bool = False
     log_queries: bool = False
     autopath: bool = False
     forwarding: Forwarding = field(default_factory=lambda: Forwarding(resolv_conf=""))
@@ -70,11 +73,12 @@ def dns(flags: Flags) -> None:
         raise ValueError(str(error)) from error
     if flags.workers > 1 and any(not port for _, port in listening):
         raise ValueError("--workers needs ports that are given: all of them listen on the same")
+    secret = secrets.token_bytes(SECRET_LENGTH) if flags.cookies else b""
     with _node_local(flags.node_local):
         if flags.workers == 1:
-            _work(flags, upstream, 0)
+            _work(flags, upstream, secret, 0)
         else:
-            workers.share(flags.workers, lambda number: _work(flags, upstream, number))
+            workers.share(flags.workers, lambda number: _work(flags, upstream, secret, number))
 
 
 def _listening(flags: Flags) -> list[_Place]:
@@ -92,8 +96,8 @@ def _node_local(addresses: Sequence[str]) -> AbstractContextManager[None]:
     return untracked(addresses)
 
 
-def _work(flags: Flags, upstream: Settings, number: int) -> None:
-    """Worker `number`, which follows the API by itself."""
+def _work(flags: Flags, upstream: Settings, secret: bytes, number: int) -> None:
+    """Worker `number`, which follows the API by itself; the `secret` of cookies is that of all."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, OPEN_FILES)), hard))
 
@@ -104,6 +108,7 @@ def _work(flags: Flags, upstream: Settings, number: int) -> None:
             shuffle=flags.shuffle,
             shared=flags.workers > 1,
             rate=flags.rate_limit,
+            cookie_secret=secret,
             log_queries=flags.log_queries,
             autopath=flags.autopath,
             searches=_searches(flags.forwarding.resolv_conf) if flags.autopath else (),

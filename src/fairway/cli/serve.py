@@ -50,6 +50,7 @@ import click
     help='Where /health and /ready are ("": nowhere); each further worker has the next port.',
 )
 @click.option("--rate-limit", default=0.0, metavar="N", help="Queries a second that one client may ask; 0 for any.")
+@click.option("--cookies", is_flag=True, help="Give DNS cookies to clients that send one (RFC 7873, RFC 9018).")
 @click.option("--log-queries", is_flag=True, help="Write a line for each query.")
 @click.option(
     "--autopath", is_flag=True, help="Answer a pod's walk through its search list in one trip (watches pods)."

@@ -1,4 +1,4 @@
-"""Who may ask how much, and the log of queries: both only for servers that want them, since both cost every query."""
+"""Who may ask how much, cookies, and the log of queries: for servers that want them, since they cost every query."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 
+from fairway.dns import wire
+from fairway.dns.cookies import BadCookie, Cookies
+from fairway.dns.records import Rcode
+
 CLIENTS = 16384
 """Clients remembered; beyond that those heard of longest ago are forgotten, which lets them ask at once."""
+SLIP = 2
+"""One in so many queries beyond the limit is sent to TCP."""
 V6_CLIENT = 56
 """Bits of an IPv6 address that make a client: what one subscriber commonly gets."""
 
@@ -40,21 +46,53 @@ class RateLimit:
 
 
 class Guard:
-    """What a listener asks before it answers, and tells after. `limit` None lets everybody ask; `log` writes a line for
-    each query."""
+    """What a listener asks before it answers, and has done to replies. `limit` is for queries whose address may be
+    forged (None: any may ask), `proven` for those over TCP or with a cookie of ours, so that a forger cannot use up
+    what the owner of the address has. `slip` is one in how many UDP queries beyond the limit is sent to TCP, 0 for
+    none. `cookies` None gives none; `log` writes a line for each query."""
 
-    def __init__(self, limit: RateLimit | None, *, log: bool) -> None:
+    def __init__(
+        self,
+        limit: RateLimit | None = None,
+        proven: RateLimit | None = None,
+        *,
+        slip: int = SLIP,
+        cookies: Cookies | None = None,
+        log: bool = False,
+    ) -> None:
         self._limit = limit
+        self._proven = proven
+        self._slip = slip
+        self._cookies = cookies
         self._log = log
+        self._refused = 0
 
-    def admits(self, address: str) -> bool:
+    def admits(self, query: bytes, address: str, *, udp: bool) -> bool:
         """Whether a query from this address may be answered."""
-        return self._limit is None or self._limit.admits(address)
+        proven = not udp or (self._cookies is not None and self._cookies.prove(query, address))
+        limit = self._proven if proven else self._limit
+        return limit is None or limit.admits(address)
 
-    def replied(self, query: bytes, reply: bytes | None, address: str) -> None:
-        """A query has had its reply (None: silence)."""
+    def refusal(self, query: bytes) -> bytes | None:
+        """What to send for a UDP query that was not admitted: mostly nothing."""
+        self._refused += 1
+        return wire.sent_to_tcp(query) if self._slip and self._refused % self._slip == 0 else None
+
+    def finish(self, query: bytes, reply: bytes, address: str, *, udp: bool) -> bytes:
+        """The reply as it is to be sent."""
+        if self._cookies is not None:
+            try:
+                reply = self._cookies.put(query, reply, address, udp=udp)
+            except BadCookie:
+                reply = wire.failure(query, Rcode.FORMERR)
         if self._log:
             _log.info("%s %s", address, described(query, reply))
+        return reply
+
+    def silent(self, query: bytes, address: str) -> None:
+        """A query has had no reply."""
+        if self._log:
+            _log.info("%s %s", address, described(query, None))
 
 
 def described(query: bytes, reply: bytes | None) -> str:

@@ -22,7 +22,8 @@ from fairway.dns import metrics as told
 from fairway.dns import view, wire
 from fairway.dns.answers import Answers, Place
 from fairway.dns.autopath import shortcut
-from fairway.dns.guard import Guard, RateLimit
+from fairway.dns.cookies import Cookies
+from fairway.dns.guard import SLIP, Guard, RateLimit
 from fairway.dns.metrics import Metrics
 from fairway.dns.names import Name
 from fairway.dns.paths import Paths
@@ -104,13 +105,17 @@ class Upstream(Protocol):
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a server serves. `shared` binds addresses that other workers bind too; `rate` is the number of replies a
-    second that one client may have (0: any) by the clock `now`; `log_queries` writes a line for each query; `autopath`
-    answers the walk of a Pod through its search list in one trip, where `searches` are those that nodes pass on."""
+    second that one client may have (0: any) by the clock `now`, and one in `slip` queries beyond is sent to TCP; a
+    `cookie_secret` has clients given cookies, which are made of it; `log_queries` writes a line for each query;
+    `autopath` answers the walk of a Pod through its search list in one trip, where `searches` are those that nodes pass
+    on."""
 
     limits: Limits = DEFAULT_LIMITS
     shuffle: bool = True
     shared: bool = False
     rate: float = 0
+    slip: int = SLIP
+    cookie_secret: bytes = b""
     now: Callable[[], float] = monotonic
     log_queries: bool = False
     autopath: bool = False
@@ -118,6 +123,14 @@ class Options:
 
 
 DEFAULT_OPTIONS = Options()
+
+
+def _guard(options: Options) -> Guard | None:
+    limit, proven = (RateLimit(options.rate, options.now) if options.rate else None for _ in range(2))
+    cookies = Cookies(options.cookie_secret, time) if options.cookie_secret else None
+    if limit is None and cookies is None and not options.log_queries:
+        return None
+    return Guard(limit, proven, slip=options.slip, cookies=cookies, log=options.log_queries)
 
 
 class _Ways(TypedDict):
@@ -155,8 +168,7 @@ class DnsServer:
         self._sources = tuple(_sources(zone, self._paths))
         self._unsynced = {source.kind for source in self._sources}
         self._answers: list[Answers] = []
-        limit = RateLimit(options.rate, options.now) if options.rate else None
-        self._guard = Guard(limit, log=options.log_queries) if limit or options.log_queries else None
+        self._guard = _guard(options)
         self.metrics = metrics or Metrics()
         self.bound: tuple[tuple[str, int], ...] = ()
         self.listening = asyncio.Event()

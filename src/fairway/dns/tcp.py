@@ -99,7 +99,7 @@ class TcpListener:
         """One query and its reply; False when there is no reply."""
         query = await self._query(reader)
         client = writer.get_extra_info("peername")[0]
-        if self._guard is not None and not self._guard.admits(client):
+        if self._guard is not None and not self._guard.admits(query, client, udp=False):
             return False
         self._answers.settle()
         reply = self._answers.answer(query)
@@ -108,8 +108,7 @@ class TcpListener:
         elif reply is None:
             return False
         else:
-            self._tell(query, reply, client)
-            _write(writer, reply)
+            _write(writer, self._finished(query, reply, client))
         async with asyncio.timeout(self._limits.message):
             await writer.drain()
         return True
@@ -117,12 +116,10 @@ class TcpListener:
     async def _referred(self, referral: Referral, client: str) -> bytes:
         failed = wire.failure(referral.message)
         reply = failed if self._elsewhere is None else await self._elsewhere(referral, client)
-        self._tell(referral.message, reply, client)
-        return reply
+        return self._finished(referral.message, reply, client)
 
-    def _tell(self, query: bytes, reply: bytes, client: str) -> None:
-        if self._guard is not None:
-            self._guard.replied(query, reply, client)
+    def _finished(self, query: bytes, reply: bytes, client: str) -> bytes:
+        return reply if self._guard is None else self._guard.finish(query, reply, client, udp=False)
 
     async def _query(self, reader: asyncio.StreamReader) -> bytes:
         async with asyncio.timeout(self._limits.idle):

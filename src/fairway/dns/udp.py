@@ -131,29 +131,34 @@ class UdpListener:
             self._answers.duration.add((perf_counter() - begun) / done, done)
 
     def _answer(self, query: bytes, control: _Control, peer: Peer) -> None:
-        if self._guard is not None and not self._guard.admits(peer[0]):
+        if self._guard is not None and not self._guard.admits(query, peer[0], udp=True):
+            refusal = self._guard.refusal(query)
+            if refusal is not None:
+                self._send(refusal, control, peer)
             return
         reply = self._answers.answer(query)
         if isinstance(reply, Referral):
             self._refer(reply, control, peer)
             return
-        if self._guard is not None:
-            self._guard.replied(query, reply, peer[0])
         if reply is not None:
-            self._send(reply, control, peer)
+            self._finish(query, reply, control, peer)
+        elif self._guard is not None:
+            self._guard.silent(query, peer[0])
 
     def _refer(self, referral: Referral, control: _Control, peer: Peer) -> None:
         if self._elsewhere is None or len(self._waiting) >= MAX_WAITING:
-            self._send(wire.failure(referral.message), control, peer)
+            self._finish(referral.message, wire.failure(referral.message), control, peer)
             return
         task = asyncio.ensure_future(self._relay(referral, self._elsewhere(referral, peer[0]), control, peer))
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
 
     async def _relay(self, referral: Referral, coming: Awaitable[bytes], control: _Control, peer: Peer) -> None:
-        reply = await coming
+        self._finish(referral.message, await coming, control, peer)
+
+    def _finish(self, query: bytes, reply: bytes, control: _Control, peer: Peer) -> None:
         if self._guard is not None:
-            self._guard.replied(referral.message, reply, peer[0])
+            reply = self._guard.finish(query, reply, peer[0], udp=True)
         self._send(reply, control, peer)
 
     def _send(self, reply: bytes, control: _Control, peer: Peer) -> None:

@@ -157,9 +157,22 @@ def reply(referral: Referral, answer: Answer, manner: Manner = PLAIN) -> bytes:
     return _ready(read, answer, udp=referral.udp, manner=manner, zone="").octets(referral.message)
 
 
-def failure(query: bytes) -> bytes:
-    """The reply to a query (one that deserves a reply) when making the right one has failed: SERVFAIL, no more."""
-    return _bare(HEADER.unpack_from(query)[1], Rcode.SERVFAIL).octets(query)
+def failure(query: bytes, rcode: Rcode = Rcode.SERVFAIL) -> bytes:
+    """The reply to a query (one that deserves a reply) when making the right one has failed: an rcode, no more."""
+    return _bare(HEADER.unpack_from(query)[1], rcode).octets(query)
+
+
+def sent_to_tcp(query: bytes) -> bytes | None:
+    """The reply that has its client ask again over TCP; None when the query cannot be read."""
+    if len(query) < HEADER.size or query[2] & (_QR | _OPCODE) >> 8 or query[4:6] != b"\0\1":
+        return None
+    try:
+        asked = read_query(query)
+    except (dns.exception.DNSException, ValueError):
+        return None
+    out = Writer(UDP_PLAIN)
+    out.question(asked.name, asked.type, asked.klass)
+    return out.finish(int.from_bytes(query[:2], "big"), _QR | _TC | (asked.flags & _RD))
 
 
 def _bare(flags: int, rcode: Rcode) -> Ready:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import dns.asyncquery
+import dns.edns
 import dns.exception
 import dns.flags
 import dns.message
@@ -274,18 +275,52 @@ def test_stopping_cuts_open_connections_and_gives_the_addresses_back() -> None:
 # limits, logs and metrics
 
 
-def test_a_client_beyond_its_rate_hears_nothing() -> None:
+def test_a_client_beyond_its_rate_hears_nothing_or_is_sent_to_tcp() -> None:
+    """The address of a datagram may be forged: its owner's TCP has a limit of its own."""
+
     async def story(running: Running, _: Api) -> None:
         assert (await running.udp(WEB)).answer
         assert (await running.udp(WEB)).answer
         with pytest.raises(dns.exception.Timeout):
             await dns.asyncquery.udp(dns.message.make_query(WEB, "A"), "127.0.0.1", port=running.port, timeout=0.3)
+        slipped = await running.udp(WEB)
+        assert (bool(slipped.flags & dns.flags.TC), slipped.answer) == (True, [])
+        assert (await running.tcp(WEB)).answer
+        assert (await running.tcp(WEB)).answer
         reader, writer = await running.connect()
         writer.write(framed(dns.message.make_query(WEB, "A").to_wire()))
         assert await reader.read() == b""
         writer.close()
 
     serve(story, ONE_WEB, options=Options(rate=2, now=lambda: 0.0))
+
+
+def test_a_client_with_a_cookie_of_ours_is_no_forger() -> None:
+    async def ask(running: Running, cookie: bytes) -> dns.message.Message:
+        asked = dns.message.make_query(WEB, "A", use_edns=0, options=[dns.edns.GenericOption(10, cookie)])
+        return await dns.asyncquery.udp(asked, "127.0.0.1", port=running.port, timeout=0.3)
+
+    async def story(running: Running, _: Api) -> None:
+        first = await ask(running, b"8 octets")
+        (given,) = first.options
+        cookie = bytes(given.to_wire() or b"")
+        assert first.answer
+        assert (cookie[:8], len(cookie)) == (b"8 octets", 24)
+        with pytest.raises(dns.exception.Timeout):
+            await ask(running, b"8 octets")
+        assert (await ask(running, cookie)).answer
+
+    serve(story, ONE_WEB, options=Options(rate=1, now=lambda: 0.0, cookie_secret=bytes(16)))
+
+
+def test_a_malformed_cookie_is_a_malformed_query() -> None:
+    async def story(running: Running, _: Api) -> None:
+        asked = dns.message.make_query(WEB, "A", use_edns=0, options=[dns.edns.GenericOption(10, b"short")])
+        for way in (dns.asyncquery.udp, dns.asyncquery.tcp):
+            reply = await way(asked, "127.0.0.1", port=running.port, timeout=5)  # type: ignore[operator]
+            assert reply.rcode() == dns.rcode.FORMERR
+
+    serve(story, ONE_WEB, options=Options(cookie_secret=bytes(16)))
 
 
 def test_each_query_has_its_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
