@@ -106,3 +106,20 @@ def test_services_that_lead_nowhere_are_found(lab: Lab) -> None:
     until(lambda: "selector" in found(lab), "a selector that matches nothing")
     assert "default/nobody" in found(lab)["selector"]
     lab.kubectl("delete", "service", "nobody")
+
+
+def test_connections_and_remembered_clients_have_names_and_time_left(lab: Lab) -> None:
+    ways = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 600}}}
+    lab.kubectl("patch", "service", "httpd-svc", "-p", json.dumps({"spec": ways}))
+    until(lambda: "--rcheck --seconds 600" in lab.inside("node-a", "iptables-save", "-t", "nat"), "affinity in rules")
+    lab.curl("node-a", f"http://{lab.cluster_ip('httpd-svc')}:8080/")
+    pods = {pod["status"]["podIP"]: f"default/{pod['metadata']['name']}" for pod in lab.pods("run=httpd")}
+
+    (remembered,) = ask(lab, "affinity", "httpd-svc")
+    assert (remembered["node"], remembered["client"], remembered["stale"]) == ("node-a", "10.0.0.11", "")
+    assert remembered["pod"] == pods[remembered["endpoint"].rpartition(":")[0]]
+    assert 500 < remembered["seconds"] <= 600
+    flows = [row for row in ask(lab, "conntrack", "httpd-svc") if row["client"].startswith("10.0.0.11:")]
+    assert {(row["service"], row["stale"]) for row in flows} == {("default/httpd-svc", "")}
+    assert flows[-1]["endpoint"] == remembered["endpoint"]
+    assert "NODE" in lab.fairway("conntrack", "httpd-svc", "--stale")

@@ -12,7 +12,7 @@ import msgspec
 
 from fairway.assemble import processes, tracing
 from fairway.assemble.catalogue import Catalogue
-from fairway.assemble.doctor import flows, objects, rules, surroundings
+from fairway.assemble.doctor import affinity, flows, objects, rules, surroundings
 from fairway.assemble.doctor.findings import Finding, Severity, ordered
 from fairway.assemble.proxyflags import Mode, RuleFlags
 from fairway.client.base import Client
@@ -20,6 +20,8 @@ from fairway.client.informer import Change
 from fairway.client.kubeconfig import connect, load
 from fairway.dataplane.adopt import adopt
 from fairway.dataplane.claims import claimed
+from fairway.dataplane.nft_affinity import MAPS
+from fairway.dataplane.nft_layout import declared, table_name
 from fairway.dataplane.predecessors import table_claims
 from fairway.dataplane.proxy import SERVICE_SELECTOR, SLICE_SELECTOR
 from fairway.dataplane.tracker import Tracker
@@ -27,7 +29,7 @@ from fairway.desired import view
 from fairway.desired.model import Claim, Desired
 from fairway.desired.options import ProxyOptions
 from fairway.kernel.base import KernelError
-from fairway.kernel.linux import netns
+from fairway.kernel.linux import netns, recent
 from fairway.kernel.linux.nftables import LinuxNftables
 from fairway.lab.state import StateDir
 from fairway.node import Node
@@ -106,7 +108,7 @@ def examine(place: Place) -> list[Finding]:
     snapshot = asyncio.run(_snapshot(place.kubeconfig))
     found = list(objects.examine(snapshot.catalogue, snapshot.namespaces, place.domain))
     for member in place.members:
-        found += Looked.at(member, snapshot).findings()
+        found += Looked.at(member, snapshot, True).findings()
     return ordered(found)
 
 
@@ -129,11 +131,21 @@ async def _list(client: Client, kind: kinds.Kind, selector: str = "") -> Sequenc
     return (await client.list(kind, label_selector=selector)).items
 
 
-def look(place: Place, connections: bool = True) -> Iterator[Looked]:
-    """Each node of the place, looked at now. Raises what the client and the kernel raise."""
+def connections(place: Place) -> dict[str, list[flows.Row]]:
+    """The connections to Services that each node's kernel knows. Raises what the client and the kernel raise."""
+    return {looked.member.name: list(looked.book().rows(entries_of(looked.gathered))) for looked in _look(place, True)}
+
+
+def remembered(place: Place) -> dict[str, list[affinity.Remembered]]:
+    """The clients that each node's kernel remembers. Raises what the client and the kernel raise."""
+    return {looked.member.name: list(looked.remembered()) for looked in _look(place, False)}
+
+
+def _look(place: Place, connections: bool) -> Iterator[Looked]:
     snapshot = asyncio.run(_snapshot(place.kubeconfig))
     for member in place.members:
-        yield Looked.at(member, snapshot, connections)
+        looked = Looked.at(member, snapshot, connections)
+        yield looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +159,7 @@ class Looked:
     names: dict[str, str]
 
     @classmethod
-    def at(cls, member: Member, snapshot: Snapshot, connections: bool = True) -> Looked:
+    def at(cls, member: Member, snapshot: Snapshot, connections: bool) -> Looked:
         """Read a node's kernel. Raises KernelError, EvidenceError."""
         gathered = tracing.live(member.namespace, member.name, connections)
         scene = gathered.scene(Family.IPV4)
@@ -162,7 +174,7 @@ class Looked:
     def _findings(self) -> Iterator[Finding]:
         yield from surroundings.examine(self.gathered, _legacy_tables(self.member.namespace))
         for family in surroundings.families(self.gathered):
-            scene = self.gathered.scene(family)
+            scene = rules.forgetful(self.gathered.scene(family))
             held = rules.Held(self.desired, self.node, scene, family, frozenset(self._claimed(family)))
             yield from rules.compare(held)
         yield from flows.stale(self.book().rows(entries_of(self.gathered)), self.member.name)
@@ -173,6 +185,21 @@ class Looked:
         """Who answers where, for the tables of connections."""
         own = [str(address) for address in self.node.addresses()]
         return flows.Book(self.desired, own, self.names)
+
+    def remembered(self) -> Iterator[affinity.Remembered]:
+        """The clients that the kernel remembers for session affinity, in either mode."""
+        book, namespace = self.book(), self.member.namespace
+        yield from affinity.from_lists(
+            book, [ruleset for _, _, ruleset in self.gathered.iptables], recent.lists(namespace)
+        )
+        for family in surroundings.families(self.gathered):
+            for name in MAPS:
+                kept = declared(family, name)
+                try:
+                    elements = LinuxNftables(namespace).elements(table_name(family), kept)
+                except KernelError:
+                    continue  # a kernel without nf_tables remembers nothing there
+                yield from affinity.from_maps(book, kept, elements)
 
     def _claimed(self, family: Family) -> Iterator[Claim]:
         """The destinations that the rules of proxies claim, in either language."""

@@ -26,6 +26,8 @@ for _command in (
     explain.collect,
     diagnose.why_not,
     diagnose.doctor,
+    diagnose.conntrack,
+    diagnose.affinity,
     proxy.proxy,
     names.env,
     proxy.render,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -104,3 +104,63 @@ def doctor(output: str, **where: Any) -> None:
     else:
         click.echo(findings.text(found, f"The cluster's objects, and the kernels of {', '.join(looked_at)}"))
     sys.exit(0 if findings.clean(found) else EXIT_FINDINGS)
+
+
+@click.command()
+@click.argument("service", default="")
+@click.option("--stale", is_flag=True, help="Only connections that lead where they should not.")
+@_read_here
+def conntrack(service: str, stale: bool, output: str, **where: Any) -> None:
+    """The connections to Services that kernels know, on every node of a lab (elsewhere on this machine), with the names
+    of Service and endpoint, the time left, and what is wrong with those that lead where they should not. SERVICE
+    ([NAMESPACE/]NAME) shows those to one.
+
+    \b
+    fairway conntrack httpd-svc
+    fairway conntrack --stale --output json
+    """
+    from fairway.assemble import doctoring
+
+    columns = ("protocol", "client", "destination", "service", "endpoint", "pod", "state", "seconds", "stale")
+    _rows(doctoring.connections(_place(**where)), columns, service, stale, output)
+
+
+@click.command()
+@click.argument("service", default="")
+@click.option("--stale", is_flag=True, help="Only clients that should not be followed any more.")
+@_read_here
+def affinity(service: str, stale: bool, output: str, **where: Any) -> None:
+    """Which clients are remembered at which endpoints (sessionAffinity: ClientIP), on every node of a lab (elsewhere on
+    this machine), in iptables and nftables mode, with the time left. SERVICE ([NAMESPACE/]NAME) shows those of one.
+
+    \b
+    fairway affinity
+    fairway affinity shop/web --output json
+    """
+    from fairway.assemble import doctoring
+
+    columns = ("client", "service", "endpoint", "pod", "seconds", "stale")
+    _rows(doctoring.remembered(_place(**where)), columns, service, stale, output)
+
+
+def _rows(found: Mapping[str, Sequence[Any]], columns: Sequence[str], service: str, stale: bool, output: str) -> None:
+    """Rows of each node as a table or as data."""
+    wanted = f"{service if '/' in service else f'default/{service}'}" if service else ""
+    rows = [
+        {"node": node} | {column: getattr(row, column) for column in columns}
+        for node, kept in found.items()
+        for row in kept
+        if (row.stale or not stale) and (not wanted or wanted in (row.service, row.service.partition(":")[0]))
+    ]
+    if output == "json":
+        click.echo(json.dumps(rows, indent=2))
+        return
+    heads = ["node", *columns]
+    lines = [[head.upper() for head in heads], *([_cell(row[head]) for head in heads] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    for line in lines:
+        click.echo("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    return "-" if value in (None, "") else str(value)

@@ -39,10 +39,9 @@ class Book:
         """`own` are the node's addresses, `names` those of pods and nodes by address."""
         self._own = frozenset(own)
         self.names = names
+        self.all = desired.ports
         self._ports: defaultdict[Claim, list[ServicePort]] = defaultdict(list)
-        self._places: set[str] = set()
         for port in desired.ports:
-            self._places.update(str(each) for each in (*port.cluster, *port.local))
             for claim in claims(port):
                 self._ports[claim].append(port)
 
@@ -52,9 +51,9 @@ class Book:
         found = self._ports.get(exact, [])
         return found or (self._ports.get(exact._replace(address=""), []) if address in self._own else [])
 
-    def serves(self, place: str) -> bool:
-        """Whether some Service has this endpoint."""
-        return place in self._places
+    def node_ports(self, protocol: Protocol, number: int) -> list[ServicePort]:
+        """The Service ports that answer at a node port, in any family."""
+        return [port for port in self.all if port.protocol is protocol and 0 < port.node_port == number]
 
     def rows(self, entries: Iterable[Entry]) -> Iterator[Row]:
         """The connections that were, or should have been, translated to endpoints."""

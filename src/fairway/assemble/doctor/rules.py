@@ -26,6 +26,7 @@ from fairway.trace.walk import trace
 STRANGERS = {Family.IPV4: "203.0.113.254", Family.IPV6: "2001:db8:ffff::fe"}
 """An address that nobody has (RFC 5737, RFC 3849): a client outside the cluster."""
 
+_REMEMBERED = "affinity"  # how the names of such maps begin, here and with kube-proxy
 OWN_TABLES = ("fairway", "kube-proxy")
 _DECIDING = (Event.ACCEPT, Event.DROP, Event.REJECT, Event.DNAT, Event.SNAT, Event.MASQUERADE, Event.POLICY)
 _HIDING = (Event.SNAT, Event.MASQUERADE)
@@ -80,6 +81,24 @@ def compare(held: Held) -> Iterator[Finding]:
     yield from _extra(held)
     if unknown:
         yield _cannot_tell(held, unknown)
+
+
+def forgetful(scene: Scene) -> Scene:
+    """The same without the clients that nftables' maps remember: where these are led is no share of anything."""
+    ruleset = scene.rules.nft
+    if ruleset is None:
+        return scene
+    tables = {
+        name: replace(
+            table,
+            sets={
+                key: replace(kept, elements={}) if key.startswith(_REMEMBERED) else kept
+                for key, kept in table.sets.items()
+            },
+        )
+        for name, table in ruleset.tables.items()
+    }
+    return replace(scene, rules=replace(scene.rules, nft=replace(ruleset, tables=tables)))
 
 
 class _Parts:
