@@ -40,6 +40,7 @@ class RuleSync:
         self._standing: dict[Family, Standing] = {}
         self._pending = Pending()
         self._accounts: tuple[str, ...] | None = None
+        self._seen: int | None = None  # the kernel's count of changes when our rules were last seen in their places
 
     def sync(self, update: Update) -> Report:
         """Make the kernel do what is wanted. Both families are tried; then the first error is raised (KernelError,
@@ -68,15 +69,29 @@ class RuleSync:
         return Report(transactions, lines, works, swept)
 
     def intact(self) -> bool:
-        """Whether our rules seem untouched: the jumps and the canaries are in their places. Cheap, whatever the
-        number of Services. Raises KernelError when the kernel cannot be asked."""
+        """Whether our rules seem untouched: the jumps and the canaries are in their places. Raises KernelError when
+        the kernel cannot be asked.
+
+        For that iptables reads whole chains (0.2 s with 10,000 Services), unless nothing at all has changed in
+        nf_tables since they were seen there.
+        """
+        generation = self._generation()
+        if generation is not None and generation == self._seen:
+            return True
         try:
             for family, standing in self._standing.items():
                 for text in standing.probes():
                     self._netfilter.restore(family, text)
         except Refused:
             return False
+        self._seen = generation
         return True
+
+    def _generation(self) -> int | None:
+        """The kernel's count of changes; None where iptables' are not among them."""
+        if self._nftables is None or not self._netfilter.in_nf_tables():
+            return None
+        return self._nftables.generation()
 
     def unchanged(self) -> bool:
         """Whether the kernel holds exactly the rules we applied. Reads all of them. Raises KernelError."""
@@ -108,6 +123,7 @@ class RuleSync:
         """Read the kernel's rules anew before the next sync."""
         self._standing.clear()
         self._pending = Pending()
+        self._seen = None
 
     def clean(self) -> None:
         """Remove all rules of ours or of another proxy's; what others made stays. Raises KernelError."""

@@ -56,6 +56,9 @@ class Netfilter(Protocol):
     def made(self, notice: Notice) -> bool:
         """Whether this handle made the transaction that a notice tells of."""
 
+    def in_nf_tables(self) -> bool:
+        """Whether these rules are kept in nf_tables, whose generation counts their changes."""
+
 
 class Nftables(Protocol):
     """nf_tables of one network namespace. Only tables that are named are ever touched."""

@@ -69,6 +69,10 @@ class FakeNetfilter:
         """Never: in memory, iptables makes no transactions of nf_tables that a notice could tell of."""
         return False
 
+    def in_nf_tables(self) -> bool:
+        """Never."""
+        return False
+
     def _transaction(self, family: Family, text: str, lines: Sequence[str], start: int) -> int:
         """Perform the table that begins at `start`; the number of the line behind its COMMIT."""
         if not lines[start].startswith("*"):

@@ -59,6 +59,7 @@ class LinuxNetfilter:
     def __init__(self, namespace: str | None = None, backend: Backend | None = None) -> None:
         self._namespace = namespace
         self._backend = backend
+        self._system: Backend | None = None  # what SYSTEM stands for
         self._programs: dict[int, None] = {}
 
     @property
@@ -102,6 +103,16 @@ class LinuxNetfilter:
         """See `kernel.base.Netfilter.made`. The programs have one socket each, whose identity the kernel takes from
         the process number as it is in our own namespace."""
         return notice.sender in self._programs
+
+    def in_nf_tables(self) -> bool:
+        """See `kernel.base.Netfilter.in_nf_tables`. What the distribution chose is told by the program."""
+        backend = self.backend
+        if backend is Backend.SYSTEM:
+            if self._system is None:
+                told = self._run(f"{_PROGRAMS[Family.IPV4]}-restore", ["--version"]).stdout
+                self._system = Backend.NFT if "(nf_tables)" in told else Backend.LEGACY
+            backend = self._system
+        return backend is Backend.NFT
 
     def _run(self, program: str, arguments: list[str], text: str | None = None) -> subprocess.CompletedProcess[str]:
         with self._entered():
