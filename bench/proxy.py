@@ -222,6 +222,12 @@ class Recorder:
     def chains(self, table: Any) -> None:
         return None
 
+    def sets(self, table: Any) -> Sequence[str]:
+        return ()
+
+    def in_nf_tables(self) -> bool:
+        return False
+
     def generation(self) -> int:
         return 0
 
