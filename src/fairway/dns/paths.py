@@ -7,7 +7,7 @@ A Pod's list is what its agent writes into resolv.conf: by `dnsPolicy`, `dnsConf
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fairway.dns import names
@@ -31,7 +31,8 @@ class Path:
 
 
 class Paths:
-    """Which Pod has which search list. `domain` is the cluster's zone, `node` the search list of the nodes."""
+    """Which Pod has which search list. `domain` is the cluster's zone, `node` the search list of the nodes. `on_first`
+    is told that `begins` has become true of names of which it was not."""
 
     def __init__(self, domain: Name, node: Sequence[str] = ()) -> None:
         self._domain = domain
@@ -40,12 +41,14 @@ class Paths:
         self._paths: dict[bytes, tuple[_Key, Path]] = {}
         self._known: dict[Path, Path] = {}
         self._firsts: Counter[Name] = Counter()
+        self.on_first: Callable[[], None] = _nobody
 
     def set(self, pod: ResolvingPod) -> None:
         """Take a Pod's present state."""
         key = pod.metadata.namespace, pod.metadata.name
-        self.delete(*key)
         path = None if pod.host_network else self._path(pod)
+        known = path is not None and bool(path.searches) and path.searches[0] in self._firsts
+        self.delete(*key)
         if path is None or not path.searches:
             return
         self._addresses[key] = tuple(packed for text in pod.addresses if (packed := names.pack(text)) is not None)
@@ -53,6 +56,8 @@ class Paths:
             self._drop(packed)
             self._paths[packed] = key, self._known.setdefault(path, path)
             self._firsts[path.searches[0]] += 1
+        if not known and path.searches[0] in self._firsts:
+            self.on_first()
 
     def delete(self, namespace: str, name: str) -> None:
         """Forget a Pod; one that is not known is no error."""
@@ -102,6 +107,10 @@ class Paths:
             if option.name == "ndots" and (option.value or "").isdigit():
                 ndots = int(option.value or "")
         return Path(searches, ndots)
+
+
+def _nobody() -> None:
+    """Who listens when nobody does."""
 
 
 def _read(domains: Sequence[str]) -> Iterator[Name]:

@@ -174,6 +174,8 @@ class DnsServer:
         self.listening = asyncio.Event()
         self.complete = asyncio.Event()
         zone.on_change = self._forget
+        if self._paths is not None:
+            self._paths.on_first = self._forget_all
 
     @property
     def synced(self) -> bool:
@@ -301,3 +303,8 @@ class DnsServer:
         """Something has changed: no listener may answer by it any more."""
         for answers in self._answers:
             answers.table.forget(root)
+
+    def _forget_all(self) -> None:
+        """Names that were told not to exist may begin a walk now."""
+        for answers in self._answers:
+            answers.table.clear()

@@ -107,6 +107,11 @@ class Table:
             for question in generation.of(hashed):
                 self.ready.pop(question, None)
 
+    def clear(self) -> None:
+        """Everything may have changed."""
+        self.ready.clear()
+        self._generations = [_Generation()]
+
     def tallies(self) -> Iterable[Tally]:
         """The tallies of all replies, most of them many times over."""
         return (kept.tally for kept in self.ready.values())

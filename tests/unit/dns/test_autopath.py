@@ -171,6 +171,16 @@ def test_the_walk_follows_the_pods_own_settings() -> None:
     serve(story, CLUSTER | {"pods": [client_pod(dnsPolicy="None", dnsConfig=own)]}, options=AUTOPATH)
 
 
+def test_what_was_denied_before_the_first_pod_of_a_namespace_came_is_a_walk_from_then_on() -> None:
+    async def story(running: Running, api: Api) -> None:
+        for _ in range(2):  # the second reply is a ready one
+            assert (await running.udp(f"api.shop.{FIRST}")).rcode() == dns.rcode.NXDOMAIN
+        api.tell(POD, "ADDED", client_pod())
+        await eventually(running, f"api.shop.{FIRST}", ["api.shop.svc.cluster.local.", "10.96.1.3"])
+
+    serve(story, CLUSTER | {"pods": []}, options=AUTOPATH)
+
+
 def test_a_shortcut_is_as_fresh_as_any_answer() -> None:
     async def story(running: Running, api: Api) -> None:
         first = f"new.shop.{FIRST}"

@@ -129,3 +129,19 @@ def test_the_walk_is_the_one_of_the_resolv_conf_that_the_pods_agent_writes(
     walk = [f"{written}.{domain}." for domain in told.searches] + [f"{written}."] * (written.count(".") < ndots)
     if told.searches:
         assert rest(paths(raw, node=tuple(node)), f"{written}.{told.searches[0]}") == walk[1:]
+
+
+def test_the_first_pod_with_a_search_domain_is_told_of_and_no_other() -> None:
+    told: list[str] = []
+    known = Paths(CLUSTER)
+    known.on_first = lambda: told.append("first")
+
+    def come(*pods: Any) -> int:
+        for each in pods:
+            known.set(view.decode_resolving_pod(json.dumps(each).encode()))
+        return len(told)
+
+    assert come(pod("a"), pod("a"), pod("b", "10.244.0.9")) == 1
+    assert come(pod("c", "10.244.0.10", "shop"), pod("d", "10.0.0.1", "quiet", hostNetwork=True)) == 2
+    known.delete("shop", "c")
+    assert come(pod("c", "10.244.0.10", "shop")) == 3
