@@ -19,7 +19,7 @@ from typing import Any, Literal
 from fairway.dns import metrics as told
 from fairway.dns.cache import Cache, Hit, Limits, State
 from fairway.dns.encode import HEADER
-from fairway.dns.harvest import Bounds, Kept, harvest, plain, records, render
+from fairway.dns.harvest import Bounds, Kept, denial, harvest, plain, records, render
 from fairway.dns.inquiry import QR, Inquiry, Query, Unreadable, read_query, wire_name
 from fairway.dns.metrics import Metrics
 from fairway.dns.names import Name, lower
@@ -149,13 +149,13 @@ class Forwarder:
         return render(query, hit.kept, age=hit.age) if hit is not None else None
 
     async def follow(self, name: Name, type: int) -> Answer:
-        """The answer to a question of our own: its records, aliases first, and how it ends."""
+        """The answer to a question of our own: its records, aliases first, and how it ends (of a denial, the SOA)."""
         outcome = await self._resolve(Inquiry(wire_name(name), type), ask=True)
         rcode = Rcode(outcome.kept.rcode) if not outcome.kept.failure else Rcode.SERVFAIL
-        found = records(outcome.kept, outcome.age)
+        found, soa = (part(outcome.kept, outcome.age) for part in (records, denial))
         if outcome.stale:
-            found = tuple(replace(each, ttl=STALE_TTL) for each in found)
-        return Answer(rcode, found, authoritative=False)
+            found, soa = (tuple(replace(each, ttl=STALE_TTL) for each in part) for part in (found, soa))
+        return Answer(rcode, found, soa, authoritative=False)
 
     async def lookup(self, name: Name, type: int) -> tuple[Record, ...]:
         """The records alone; none if nobody could tell."""

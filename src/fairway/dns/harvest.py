@@ -116,11 +116,21 @@ def render(query: Query, kept: Kept, *, age: int = 0, ttl: int | None = None) ->
 
 def records(kept: Kept, age: int = 0) -> tuple[Record, ...]:
     """The answer section as values."""
+    return _values(dns.message.from_wire(kept.wire).answer, age)
+
+
+def denial(kept: Kept, age: int = 0) -> tuple[Record, ...]:
+    """The SOA record that says how long a denial may be kept, if there is one."""
+    authority = dns.message.from_wire(kept.wire).authority if kept.denial else ()
+    return _values((each for each in authority if each.rdtype == dns.rdatatype.SOA), age)
+
+
+def _values(rrsets: Iterable[dns.rrset.RRset], age: int) -> tuple[Record, ...]:
     return tuple(
         Record(
             rrset.name.labels[:-1], rrset.rdtype, max(rrset.ttl - age, 0), _data(rrset.rdtype, data.to_wire() or b"")
         )
-        for rrset in dns.message.from_wire(kept.wire).answer
+        for rrset in rrsets
         for data in rrset
     )
 

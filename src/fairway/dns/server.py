@@ -241,7 +241,7 @@ class DnsServer:
             return wire.failure(referral.message)
         if referral.chain:
             found = await self._upstream.follow(referral.question.name, referral.question.type)
-            return referral.finish(found.answer, rcode=found.rcode)
+            return referral.finish(found.answer, rcode=found.rcode, authority=found.authority)
         return await self._upstream.resolve(referral.message, udp=referral.udp, client=client)
 
     async def _walk(self, paths: Paths, referral: Referral, client: str) -> bytes:

@@ -92,9 +92,12 @@ class Referral:
     chain: tuple[Record, ...] = ()
     udp: bool = True
 
-    def finish(self, found: Sequence[Record], *, rcode: Rcode = Rcode.NOERROR) -> bytes:
-        """The aliases and what their end holds (RFC 6604 section 3: the last name decides the rcode)."""
-        return reply(self, Answer(rcode, (*self.chain, *found)), Manner(recursion=True))
+    def finish(
+        self, found: Sequence[Record], *, rcode: Rcode = Rcode.NOERROR, authority: Sequence[Record] = ()
+    ) -> bytes:
+        """The aliases and what their end holds (RFC 6604 section 3: the last name decides the rcode), or the SOA that
+        says how long it holds nothing (RFC 2308 section 2.1)."""
+        return reply(self, Answer(rcode, (*self.chain, *found), tuple(authority)), Manner(recursion=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,22 @@ def test_an_external_name_is_told_with_how_its_target_ends(manner: Manner, rcode
     outside(story, manner)
 
 
+@pytest.mark.parametrize("rcode", ["NXDOMAIN", "NOERROR"])
+def test_an_external_name_that_ends_in_nothing_says_for_how_long(rcode: str) -> None:
+    """RFC 2308 section 2.1: without the SOA of the target's zone nobody may keep the denial."""
+    soa = "example.com 900 SOA ns.example.com. host.example.com. 1 7200 1800 86400 60"
+
+    async def story(running: Running, _: Elsewhere) -> None:
+        for ask in (running.udp, running.tcp):
+            message = await ask("db.default.svc.cluster.local")
+            assert dns.rcode.to_text(message.rcode()) == rcode
+            assert [each.to_text() for each in message.authority] == [
+                "example.com. 60 IN SOA ns.example.com. host.example.com. 1 7200 1800 86400 60"
+            ]
+
+    outside(story, lambda asked: reply(asked, rcode=rcode, authority=soa))
+
+
 def test_an_alias_that_comes_back_from_outside_is_not_followed_for_ever() -> None:
     async def story(running: Running, world: Elsewhere) -> None:
         assert lines(await running.udp("away.default.svc.cluster.local")) == [
