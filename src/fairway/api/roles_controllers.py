@@ -79,6 +79,16 @@ CONTROLLERS: Mapping[str, tuple[Line, ...]] = {
         _PODS,
         _EVENTS,
     ),
+    "service-controller": (
+        ("get list watch", "", "nodes services"),
+        ("get list watch", "discovery.k8s.io", "endpointslices"),
+        ("get list watch", "networking.k8s.io", "servicecidrs"),
+        ("patch update", "", "services/status"),
+        # Which Service holds which address is recorded in one of them.
+        ("create", "", "configmaps"),
+        ("get update", "", "configmaps", ("fairway-loadbalancer-claims",)),
+        _EVENTS,
+    ),
     "service-cidrs-controller": (
         ("get list patch update watch", "networking.k8s.io", "servicecidrs"),
         ("patch update", "networking.k8s.io", "servicecidrs/finalizers servicecidrs/status"),

@@ -207,7 +207,7 @@ async def _settle(topology: Topology, state: StateDir, step: Callable[[str], Non
     """Add what a cluster holds of itself and wait until nodes are ready and the DNS Service answers."""
     client = connect(load(str(state.kubeconfig)))
     try:
-        for obj in (system.dns_service(topology), *system.dns_account()):
+        for obj in (system.dns_service(topology), *system.dns_account(), system.load_balancer_settings(topology)):
             await _ensure(client, obj)
         step("API server")
         await _ensure(client, system.dns_deployment(topology))

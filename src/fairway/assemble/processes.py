@@ -144,13 +144,15 @@ def agent(state: StateDir, topology: Topology, node: str) -> None:
 
 def proxy(state: StateDir, topology: Topology, node: str) -> None:
     """The node proxy of one node, inside the node's network namespace: that of `fairway proxy`, which leaves the
-    limits of connection tracking as they are and programs no external address."""
+    limits of connection tracking as they are and programs no external address but those of load balancers, which
+    the lab's own controller grants."""
 
     async def main(stop: asyncio.Event) -> None:
         plan = plan_of_proxy(topology, node)
         pace = replace(plan.pace, check=LOOK_SECONDS, verify=VERIFY_SECONDS)
         client = _client(state, f"proxy-{node}")
-        await proxying.serve(client, replace(plan, pace=pace), stop)
+        options = replace(plan.options, trusted_status=True)
+        await proxying.serve(client, replace(plan, pace=pace, options=options), stop)
         await client.close()
 
     run(main)

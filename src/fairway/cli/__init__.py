@@ -22,6 +22,7 @@ for _command in (
     lab.kill_node,
     lab.start_node,
     lab.exec_,
+    lab.lb,
     explain.trace,
     explain.collect,
     diagnose.why_not,

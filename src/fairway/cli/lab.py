@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fairway.cli.base import LAB_OPTION, OUTPUT_OPTION, fail, need_root
+from fairway.cli.names import KUBECONFIG_OPTION
 
 
 @click.command()
@@ -35,8 +36,23 @@ from fairway.cli.base import LAB_OPTION, OUTPUT_OPTION, fail, need_root
     metavar="ADDRESS[:PORT]",
     help="Whom cluster DNS asks for names outside (default: nobody, they are refused).",
 )
+@click.option(
+    "--load-balancer-pool",
+    multiple=True,
+    metavar="CIDR|FIRST-LAST",
+    default=["10.0.0.200-10.0.0.250"],
+    show_default=True,
+    help="Addresses for Services of type LoadBalancer.",
+)
+@click.option(
+    "--load-balancer-style",
+    type=click.Choice(["nodes", "addresses"]),
+    default="nodes",
+    show_default=True,
+    help="What such Services get unless their loadBalancerClass says: the nodes' own addresses, or one of the pool.",
+)
 @LAB_OPTION
-def up(lab: str, nodes: int, api_port: int, store: str, proxy_mode: str, dns_forward: tuple[str, ...]) -> None:
+def up(lab: str, nodes: int, api_port: int, store: str, **choices: Any) -> None:
     """Bring up a lab: API server, controllers, nodes with proxy and overlay, cluster DNS, an outside client."""
     need_root()
     from fairway.assemble import cluster, stores
@@ -47,9 +63,7 @@ def up(lab: str, nodes: int, api_port: int, store: str, proxy_mode: str, dns_for
     choice = stores.parse(store, state.database)
     if not choice.endpoints and choice.file != state.database:
         fail(f"--store {store}: a lab is kept in sqlite or etcd://HOST:PORT[,HOST:PORT...]")
-    topology = replace(
-        plan(lab, nodes, api_port), etcd=choice.endpoints, proxy_mode=proxy_mode, dns_forward=dns_forward
-    )
+    topology = replace(plan(lab, nodes, api_port), etcd=choice.endpoints, **choices)
     seconds = cluster.up(topology, state, _tell)
     click.echo(click.style(f"lab {lab!r} is up ({seconds:.2f} s)", bold=True) + ". Now:\n")
     click.echo(f"  export KUBECONFIG={state.kubeconfig}")
@@ -116,6 +130,19 @@ def _order(lab: str, order: str, **arguments: Any) -> None:
     answer = supervise.request(state, order, **arguments)
     if "error" in answer:
         fail(str(answer["error"]))
+
+
+@click.command()
+@KUBECONFIG_OPTION
+@LAB_OPTION
+@OUTPUT_OPTION
+def lb(kubeconfig: str, lab: str, output: str) -> None:
+    """Who holds which load-balancer address, since when and why; and why other Services wait for one."""
+    from fairway.assemble import balancing, inquiring
+    from fairway.lab.state import StateDir
+
+    told = balancing.ask(inquiring.Cluster.chosen(kubeconfig, StateDir.named(lab)))
+    click.echo(json.dumps(balancing.as_json(told), indent=2) if output == "json" else balancing.text(told))
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

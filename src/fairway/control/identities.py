@@ -17,6 +17,7 @@ ACCOUNTS: Mapping[str, str] = {
     "endpoint-slice-controller": "endpointslice-controller",
     "endpoint-slice-mirroring-controller": "endpointslicemirroring-controller",
     "garbage-collector-controller": "generic-garbage-collector",
+    "loadbalancer-controller": "service-controller",
     "namespace-controller": "namespace-controller",
     "node-controller": "node-controller",
     "replicaset-controller": "replicaset-controller",

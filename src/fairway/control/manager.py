@@ -18,7 +18,7 @@ import msgspec
 
 from fairway.client.base import Client, Object
 from fairway.client.informer import as_dict
-from fairway.control import namespaces, nodes
+from fairway.control import loadbalancer_claims, namespaces, nodes
 from fairway.control.cluster import Cluster
 from fairway.control.loops.base import Loop
 from fairway.control.loops.clusterroles import ClusterRoles
@@ -26,6 +26,7 @@ from fairway.control.loops.deployments import Deployments
 from fairway.control.loops.disruption import Disruption
 from fairway.control.loops.endpoints import Backends, Endpoints, EndpointSlices, Mirroring
 from fairway.control.loops.garbage import Garbage
+from fairway.control.loops.loadbalancer import SETTINGS, LoadBalancers
 from fairway.control.loops.namespaces import Namespaces
 from fairway.control.loops.nodes import Lifecycle, Ranges
 from fairway.control.loops.replicas import Replicas
@@ -86,7 +87,7 @@ async def run(
     """Run every controller until `stop` is set. `clock` gives seconds since the epoch, `jitter` a number in [0, 1)
     (delays and name suffixes), `acting` the client of a user that a controller writes as (by default `client`)."""
     kinds = [kind for kind in KINDS if kind != EVENT]
-    decoders = {CONFIG_MAP: _root_ca_or_head, SECRET: _head, IP_ADDRESS: _head}
+    decoders = {CONFIG_MAP: _read_or_head, SECRET: _head, IP_ADDRESS: _head}
     cluster = Cluster(client, kinds, clock=clock, decoders=decoders, jitter=jitter, acting=acting)
     loops = assemble(cluster, config, kinds)
     async with asyncio.TaskGroup() as group:
@@ -113,6 +114,7 @@ def assemble(cluster: Cluster, config: ControlConfig, kinds: Sequence[Kind]) -> 
         ServiceCidrs(cluster),
         ClusterRoles(cluster),
         Disruption(cluster),
+        LoadBalancers(cluster),
     ]
     ranges = config.node_ranges()
     return [*loops, Ranges(cluster, ranges)] if ranges else loops
@@ -129,6 +131,7 @@ class _Metadata(msgspec.Struct, frozen=True):
     metadata: dict[str, Any]
 
 
+_READ = (namespaces.ROOT_CA, SETTINGS, loadbalancer_claims.RECORD)
 _METADATA = msgspec.json.Decoder(_Metadata)
 
 
@@ -137,6 +140,7 @@ def _head(raw: bytes) -> Object:
     return {"metadata": _METADATA.decode(raw).metadata}
 
 
-def _root_ca_or_head(raw: bytes) -> Object:
+def _read_or_head(raw: bytes) -> Object:
+    """The ConfigMaps that controllers read, and only the metadata of others."""
     head = _head(raw)
-    return as_dict(raw) if head["metadata"]["name"] == namespaces.ROOT_CA else head
+    return as_dict(raw) if head["metadata"]["name"] in _READ else head

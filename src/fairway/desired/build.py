@@ -163,7 +163,7 @@ def _port(
         port=view.port,
         node_port=view.node_port,
         external_ips=_allowed(addresses.of_family(spec.external_ips, family), options),
-        load_balancer_ips=_allowed(addresses.of_family(_vips(service), family), options),
+        load_balancer_ips=_granted(service, family, options),
         source_ranges=addresses.networks(spec.load_balancer_source_ranges, family),
         affinity_seconds=_affinity_seconds(service),
         internal_policy=_policy(spec.internal_traffic_policy),
@@ -191,6 +191,11 @@ def _vips(service: ServiceView) -> Sequence[str]:
     if service.spec.type != "LoadBalancer" or not balancer:
         return ()
     return [ingress.ip for ingress in balancer.ingress or () if ingress.ip and ingress.ip_mode != "Proxy"]
+
+
+def _granted(service: ServiceView, family: Family, options: ProxyOptions) -> tuple[str, ...]:
+    claimed = addresses.of_family(_vips(service), family)
+    return claimed if options.trusted_status else _allowed(claimed, options)
 
 
 def _allowed(claimed: tuple[str, ...], options: ProxyOptions) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ class ProxyOptions:
     `localhost_nodeports` needs net.ipv4.conf.all.route_localnet=1, which lets neighbours reach loopback unless the
     guard rule stands (CVE-2020-8558): off unless asked for.
     `allow_external_cidrs`: external and load-balancer addresses outside these ranges are not programmed
-    (CVE-2020-8554); None programs all of them, as the reference does.
+    (CVE-2020-8554); None programs all of them, as the reference does. `trusted_status`: load-balancer addresses are
+    programmed wherever they lie, since they stand in a status, which is written by whoever grants them.
     `guarded_cidrs`: the cluster-IP ranges to guard (see `desired.model.Settings`), in nftables mode only.
     `tcp_be_liberal`: the kernel takes packets out of window for valid, so that none need be dropped as invalid.
     `service_counters`: count the packets and bytes of each Service, in nftables mode only.
@@ -46,6 +47,7 @@ class ProxyOptions:
     nodeport_addresses: tuple[str, ...] = ()
     localhost_nodeports: bool = False
     allow_external_cidrs: tuple[str, ...] | None = None
+    trusted_status: bool = False
     guarded_cidrs: tuple[str, ...] | None = None
     service_counters: bool = False
     tcp_be_liberal: bool = False

@@ -114,8 +114,9 @@ class StateDir:
             raise StateError(f"there is no lab {self.path.name!r} (run `fairway up` first)")
         record["nodes"] = tuple(NodePlan(**node) for node in record["nodes"])
         record["node_ports"] = tuple(record["node_ports"])
-        for name in ("etcd", "dns_forward"):  # a lab that an earlier version brought up says nothing of them
-            record[name] = tuple(record.get(name, ()))
+        for name in ("etcd", "dns_forward", "load_balancer_pool"):
+            if name in record:  # a lab that an earlier version brought up says nothing of them
+                record[name] = tuple(record[name])
         return Topology(**record)
 
     def write(self, name: str, content: Any) -> None:

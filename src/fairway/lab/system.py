@@ -45,6 +45,18 @@ def dns_account() -> list[dict[str, Any]]:
     ]
 
 
+def load_balancer_settings(topology: Topology) -> dict[str, Any]:
+    """What the controller of load balancers goes by: like everything it reads, there to be changed with kubectl."""
+    config = [f"style: {topology.load_balancer_style}", "pools:"]
+    config += ["- name: default", "  addresses:", *(f"  - {each}" for each in topology.load_balancer_pool)]
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "fairway-loadbalancer", "namespace": "kube-system"},
+        "data": {"config": "\n".join(config) + "\n"},
+    }
+
+
 def dns_deployment(topology: Topology) -> dict[str, Any]:
     """The DNS server as a Deployment like any other, so that it moves when its node dies."""
     container = {

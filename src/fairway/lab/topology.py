@@ -28,7 +28,8 @@ class Topology:
     """A whole lab. Addresses exist only inside the lab's namespaces; only `api_port` is taken on the host's loopback
     (0: any free one). `etcd` are the members, as the host reaches them, that keep the cluster; without any it is kept
     in a file of the lab. `proxy_mode` is what node proxies speak: "iptables" or "nftables". Cluster DNS asks
-    `dns_forward` for names outside; without any it refuses them."""
+    `dns_forward` for names outside; without any it refuses them. Services of type LoadBalancer get addresses of
+    `load_balancer_pool` (CIDRs, or FIRST-LAST) in `load_balancer_style` "addresses", and those of nodes in "nodes"."""
 
     name: str = "lab"
     nodes: tuple[NodePlan, ...] = ()
@@ -46,6 +47,8 @@ class Topology:
     images: dict[str, list[str]] = field(default_factory=dict)
     proxy_mode: str = "iptables"
     dns_forward: tuple[str, ...] = ()
+    load_balancer_pool: tuple[str, ...] = ("10.0.0.200-10.0.0.250",)
+    load_balancer_style: str = "nodes"
 
     @property
     def kubernetes_address(self) -> str:

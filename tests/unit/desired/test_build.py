@@ -125,6 +125,9 @@ def test_external_addresses_only_inside_the_allowed_ranges() -> None:
     assert (port.external_ips, port.load_balancer_ips) == (("198.51.100.7",), ("203.0.113.10",))
     assert (nothing.external_ips, nothing.load_balancer_ips) == ((), ())
 
+    (granted,) = ports(greedy, options=ProxyOptions(allow_external_cidrs=(), trusted_status=True))
+    assert (granted.external_ips, granted.load_balancer_ips) == ((), ("1.1.1.1", "203.0.113.10"))
+
 
 def test_policies_affinity_and_source_ranges() -> None:
     (port,) = ports(
