@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -299,6 +300,30 @@ def test_zones_and_endpoints_that_are_going(bench: Bench, mode: str) -> None:
         bench.run(*kubectl, "apply", "-f", "-", text=json.dumps(spread(*endpoints)))
         until(lambda expected=expected: chosen(bench, mode) == expected, what, seconds=10)  # type: ignore[misc]
     assert stop(proxy) == 0
+
+
+@pytest.mark.skipif(not shutil.which("iptables-legacy-restore"), reason="this system has one iptables only")
+def test_on_a_node_of_legacy_iptables(bench: Bench) -> None:
+    """A kubelet's hint says so; rules flushed there are found at the next look, as nobody tells of it."""
+    bench.run(*FAIRWAY, "proxy", "--cleanup")
+    hint = "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n"
+    bench.run("iptables-legacy-restore", "--noflush", text=hint)
+
+    def served() -> bool:
+        return "--to-destination 10.0.0.11:8080" in bench.run("iptables-legacy-save")
+
+    proxy = bench.proxy("--iptables-sync-period", "1s")
+    until(served, "rules where the node has its own")
+    assert "KUBE-SERVICES" not in bench.run("iptables-nft-save")
+    bench.run("iptables-legacy", "-t", "nat", "-F")
+    until(served, "rules again")
+    assert stop(proxy) == 0
+    assert served()
+
+    assert bench.run(*FAIRWAY, "proxy", "--cleanup") == ""
+    left = [word for word in bench.run("iptables-legacy-save").split() if "KUBE-" in word]
+    bench.run("iptables-legacy", "-t", "mangle", "-X", "KUBE-IPTABLES-HINT", allow=True)
+    assert left in ([], [":KUBE-IPTABLES-HINT"])
 
 
 def test_it_ends_when_its_file_says_something_else(bench: Bench, tmp_path: Path) -> None:
