@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from fairway.dataplane import exposition
 from fairway.dataplane.base import Report, Update
 from fairway.dataplane.nft_counters import ServiceCounters
 from fairway.dataplane.nft_sync import NftSync
 from fairway.desired.build import build
 from fairway.kernel.linux.conntrack import LinuxConntrack
 from fairway.kernel.linux.nftables import LinuxNftables
+from fairway.observe import exposition
 from tests.kernel.proxy_scene import NODE_ADDRESS, PORT, Scene, scene
 from tests.unit.desired.objects import OPTIONS, endpoint, endpoint_slice, service
 

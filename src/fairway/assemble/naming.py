@@ -16,8 +16,6 @@ from fairway.assemble import workers
 from fairway.assemble.forwarding import RESOLV_CONF, Forwarding
 from fairway.assemble.life import loading, run
 from fairway.client.kubeconfig import SERVICE_ACCOUNT, ConnectInfo, connect, in_cluster, load
-from fairway.dataplane.health import Answer
-from fairway.dataplane.health_server import Respond, keep_listening
 from fairway.dns import resolv
 from fairway.dns.cookies import SECRET_LENGTH
 from fairway.dns.errors import BadUpstream
@@ -25,8 +23,11 @@ from fairway.dns.forward import Forwarder, Settings
 from fairway.dns.metrics import Metrics
 from fairway.dns.server import DnsServer, Options
 from fairway.dns.zone import PodRecords, Zone
+from fairway.observe.answer import Answer
+from fairway.observe.exposition import CONTENT_TYPE
+from fairway.observe.pages import Respond, keep_listening
 
-PLAIN = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+PLAIN = {"Content-Type": CONTENT_TYPE}
 OPEN_FILES = 8192
 """Sockets that a worker may have open: its clients' connections and one for each question under way elsewhere."""
 _WILDCARDS = ("0.0.0.0", "::", "")

@@ -27,17 +27,17 @@ from fairway.assemble.proxyconfig import ConfigError, Conntrack, KubeProxyConfig
 from fairway.assemble.proxyevents import Complaints
 from fairway.assemble.proxyflags import Mode
 from fairway.client.base import Client
-from fairway.dataplane import exposition
 from fairway.dataplane.base import Programmer
 from fairway.dataplane.claimed_ports import LOOPBACK, MOST_SOCKETS, ClaimedPorts
-from fairway.dataplane.health import Answer
-from fairway.dataplane.health_server import Respond, keep_listening
 from fairway.dataplane.metrics import ProxyMetrics
 from fairway.dataplane.proxy import Observer, Pace, Proxy, sysctls
 from fairway.desired.addresses import within
 from fairway.desired.options import PRIMARY, ProxyOptions
 from fairway.kernel.base import KernelError, Notices
 from fairway.node import Address, Node
+from fairway.observe import exposition
+from fairway.observe.answer import Answer
+from fairway.observe.pages import Respond, keep_listening
 
 if TYPE_CHECKING:
     from fairway.dataplane.nft_counters import ServiceCounters

@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from fairway.desired.model import HealthCheck
+from fairway.observe.answer import Answer
 
 OVERDUE_SECONDS = 60.0
 """A change that waits longer than this for being programmed makes the proxy unhealthy."""
 
 WEIGHT_HEADER = "X-Load-Balancing-Endpoint-Weight"
 """Tells weighted load balancers how many endpoints stand behind this node."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -12,11 +12,11 @@ from typing import Any
 
 from fairway.client.informer import Change
 from fairway.dataplane.base import Report, Update, Work
-from fairway.dataplane.exposition import Histogram, Metric, Value, counter, gauge
 from fairway.dataplane.proxy import Observer
 from fairway.desired.model import Policy, PortKey, ServicePort
 from fairway.kernel.base import KernelError, Notice
 from fairway.objects import kinds
+from fairway.observe.exposition import Histogram, Metric, Value, counter, gauge
 from fairway.packet import Family
 
 _SYNC_BOUNDS = tuple(0.001 * 2**i for i in range(15))

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 
 from fairway.dataplane import nft_layout as names
 from fairway.dataplane.base import Report, Update
-from fairway.dataplane.exposition import Labels, Metric, Value
 from fairway.dataplane.nft import NODE_PORT_BYTES, places
 from fairway.dataplane.proxy import Observer
 from fairway.desired.model import PortKey
 from fairway.kernel.base import KernelError, Nftables
+from fairway.observe.exposition import Labels, Metric, Value
 from fairway.packet import Family, host_port
 from fairway.ruleset.nft import Element
 

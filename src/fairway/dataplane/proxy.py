@@ -21,7 +21,7 @@ from fairway.client.base import ApiError, Client, Unreachable
 from fairway.client.follow import follow
 from fairway.client.informer import Cache, Change
 from fairway.dataplane.base import Concern, Programmer, Report, Update
-from fairway.dataplane.health import Answer, ProxyHealth, healthz, livez
+from fairway.dataplane.health import ProxyHealth, healthz, livez
 from fairway.dataplane.health_server import HealthCheckPorts
 from fairway.dataplane.tracker import Tracker
 from fairway.dataplane.upkeep import Upkeep, delays
@@ -33,6 +33,7 @@ from fairway.desired.options import ProxyOptions
 from fairway.kernel.base import KernelError, Notice, Notices, Refused
 from fairway.node import Node
 from fairway.objects import kinds
+from fairway.observe.answer import Answer
 from fairway.packet import Family
 
 SERVICE_SELECTOR = f"!{view.HEADLESS_LABEL},!{view.PROXY_NAME_LABEL}"

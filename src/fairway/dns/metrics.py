@@ -1,4 +1,4 @@
-"""What the DNS server counts, and the text in which Prometheus asks for it (exposition format 0.0.4). No I/O.
+"""What the DNS server counts. No I/O.
 
 Names, labels and bounds are those of the CoreDNS project's metrics where it has one for the same thing, so that
 dashboards and alerts go on working. Labels are given by place, in the order in which the family lists them.
@@ -6,12 +6,11 @@ dashboards and alerts go on working. Labels are given by place, in the order in 
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Literal
 
-Labels = tuple[str, ...]
+from fairway.observe.exposition import Counts, Histogram, Labels, Value, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,70 +80,39 @@ FAMILIES = (
 )
 
 
-@dataclass(slots=True)
-class Histogram:
-    """How many values fell up to each bound and beyond the last, and their sum."""
-
-    bounds: tuple[float, ...]
-    counts: list[int]
-    sum: float = 0.0
-
-    def add(self, value: float, times: int = 1) -> None:
-        """Take a value, `times` over."""
-        self.counts[bisect_left(self.bounds, value)] += times
-        self.sum += value * times
-
-
-@dataclass(slots=True)
-class _Series:
-    """A family and what has been told of it, by labels."""
-
-    family: Family
-    numbers: dict[Labels, float] = field(default_factory=dict)
-    histograms: dict[Labels, Histogram] = field(default_factory=dict)
-
-
 class Metrics:
     """Counts by name and labels. An unknown name is a KeyError, a wrong number of labels a ValueError: both are
     mistakes of the caller's code."""
 
     def __init__(self, families: Iterable[Family] = FAMILIES) -> None:
-        self._series = {family.name: _Series(family) for family in families}
+        self._metrics = {family.name: _metric(family) for family in families}
         self._sources: list[Callable[[], None]] = []
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         """Add to a counter."""
-        numbers = self._series[name].numbers
-        if labels not in numbers:
-            self._check(name, labels)
-        numbers[labels] = numbers.get(labels, 0) + by
+        self._value(name, labels).add(by, *labels)
 
     def put(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge."""
-        self._check(name, labels)
-        self._series[name].numbers[labels] = value
+        self._value(name, labels).set(value, *labels)
 
     def observe(self, name: str, value: float, *labels: str, times: int = 1) -> None:
         """Add a value (seconds, octets) to a histogram, `times` over."""
         self.histogram(name, *labels).add(value, times)
 
-    def histogram(self, name: str, *labels: str) -> Histogram:
+    def histogram(self, name: str, *labels: str) -> Counts:
         """A histogram to add to, for those who do so often."""
-        series = self._series[name]
-        held = series.histograms.get(labels)
-        if held is None:
-            self._check(name, labels)
-            held = Histogram(series.family.bounds, [0] * (len(series.family.bounds) + 1))
-            series.histograms[labels] = held
-        return held
+        metric = self._metrics[name]
+        if not isinstance(metric, Histogram):
+            raise ValueError(f"{name} is no histogram")
+        _check(metric, labels)
+        return metric.of(*labels)
 
     def value(self, name: str, *labels: str) -> float:
         """A counter's or gauge's value, or the number of values a histogram has seen; 0 if nothing was told."""
         self._gather()
-        series = self._series[name]
-        if labels in series.histograms:
-            return sum(series.histograms[labels].counts)
-        return series.numbers.get(labels, 0)
+        held = self._metrics[name].samples.get(labels, 0.0)
+        return sum(held.buckets) if isinstance(held, Counts) else held
 
     def gather_from(self, source: Callable[[], None]) -> None:
         """Call `source` before numbers are read: it tells what it has counted by itself in the meantime."""
@@ -153,49 +121,26 @@ class Metrics:
     def text(self) -> str:
         """All that has been told, as Prometheus reads it."""
         self._gather()
-        return "".join(line + "\n" for series in self._series.values() for line in _lines(series))
+        return text(metric for metric in self._metrics.values() if metric.samples)
+
+    def _value(self, name: str, labels: Labels) -> Value:
+        metric = self._metrics[name]
+        if not isinstance(metric, Value):
+            raise ValueError(f"{name} is a histogram")
+        _check(metric, labels)
+        return metric
 
     def _gather(self) -> None:
         for source in self._sources:
             source()
 
-    def _check(self, name: str, labels: Labels) -> None:
-        if len(labels) != len(self._series[name].family.labels):
-            raise ValueError(f"{name} has the labels {self._series[name].family.labels}, not {labels}")
+
+def _metric(family: Family) -> Value | Histogram:
+    if family.kind == "histogram":
+        return Histogram(family.name, family.help, family.bounds, family.labels)
+    return Value(family.name, family.help, family.kind, family.labels)
 
 
-def _lines(series: _Series) -> Iterator[str]:
-    family = series.family
-    if not series.numbers and not series.histograms:
-        return
-    yield f"# HELP {family.name} {family.help}"
-    yield f"# TYPE {family.name} {family.kind}"
-    for labels, number in sorted(series.numbers.items()):
-        yield f"{family.name}{_braces(family.labels, labels)} {_number(number)}"
-    for labels, held in sorted(series.histograms.items(), key=lambda each: each[0]):
-        yield from _histogram_lines(family, labels, held)
-
-
-def _histogram_lines(family: Family, labels: Labels, held: Histogram) -> Iterator[str]:
-    total = 0
-    for bound, count in zip((*family.bounds, float("inf")), held.counts, strict=True):
-        total += count
-        yield f"{family.name}_bucket{_braces((*family.labels, 'le'), (*labels, _number(bound)))} {total}"
-    yield f"{family.name}_sum{_braces(family.labels, labels)} {_number(held.sum)}"
-    yield f"{family.name}_count{_braces(family.labels, labels)} {total}"
-
-
-def _braces(names: Labels, values: Labels) -> str:
-    pairs = ",".join(f'{name}="{_escape(value)}"' for name, value in zip(names, values, strict=True))
-    return f"{{{pairs}}}" if pairs else ""
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _number(value: float) -> str:
-    """As short as it can be read back: whole numbers without a point, infinity as `+Inf`."""
-    if value == float("inf"):
-        return "+Inf"
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+def _check(metric: Value | Histogram, labels: Labels) -> None:
+    if len(labels) != len(metric.labels):
+        raise ValueError(f"{metric.name} has the labels {metric.labels}, not {labels}")

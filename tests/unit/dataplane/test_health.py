@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fairway.dataplane.health import OVERDUE_SECONDS, Answer, ProxyHealth, health_check, healthz, livez
-from fairway.dataplane.health_server import HealthCheckPorts, listen
+from fairway.dataplane.health import OVERDUE_SECONDS, ProxyHealth, health_check, healthz, livez
+from fairway.dataplane.health_server import HealthCheckPorts
 from fairway.desired.model import HealthCheck
+from fairway.observe.answer import Answer
+from fairway.observe.pages import listen
 from tests.golden import cases
 
 NOW = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)

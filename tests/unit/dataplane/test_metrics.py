@@ -6,13 +6,13 @@ import asyncio
 import json
 
 from fairway.client.informer import Change
-from fairway.dataplane import exposition
 from fairway.dataplane.base import Report, Swept, Update, Work
 from fairway.dataplane.metrics import ProxyMetrics
 from fairway.desired import view
 from fairway.desired.build import build
 from fairway.kernel.base import KernelError
 from fairway.objects import kinds
+from fairway.observe import exposition
 from fairway.packet import Family
 from tests.unit.desired.objects import OPTIONS, endpoint, endpoint_slice, node, service, slice_json
 

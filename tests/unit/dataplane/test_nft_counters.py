@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from fairway.dataplane import exposition
 from fairway.dataplane.base import Report, Update
 from fairway.dataplane.nft import render
 from fairway.dataplane.nft_counters import ServiceCounters
@@ -15,6 +14,7 @@ from fairway.desired.build import build
 from fairway.desired.model import Desired
 from fairway.kernel.fake.conntrack import FakeConntrack
 from fairway.kernel.fake.nftables import FakeNftables
+from fairway.observe import exposition
 from fairway.packet import Family
 from fairway.ruleset import nft
 from tests.unit.desired.objects import OPTIONS, endpoint, endpoint_slice, node, service

@@ -13,8 +13,8 @@ FAMILIES = (
 )
 
 
-def test_nothing_told_is_nothing_said() -> None:
-    assert Metrics().text() == ""
+def test_nothing_told_is_nothing_said_but_of_what_has_no_labels() -> None:
+    assert Metrics(FAMILIES).text() == "# HELP entries Entries.\n# TYPE entries gauge\nentries 0\n"
 
 
 def test_the_text_that_prometheus_reads() -> None:

@@ -58,9 +58,17 @@ def gauge(name: str, help_: str, *labels: str) -> Value:
 
 
 @dataclass(slots=True)
-class _Counts:
+class Counts:
+    """How many values fell up to each bound and beyond the last, and their sum."""
+
+    bounds: Sequence[float]
     buckets: list[int]
     sum: float = 0.0
+
+    def add(self, value: float, times: int = 1) -> None:
+        """Take a value, `times` over."""
+        self.buckets[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
 
 
 @dataclass(slots=True)
@@ -71,12 +79,18 @@ class Histogram:
     help: str
     bounds: Sequence[float]
     labels: Labels = ()
-    samples: dict[Labels, _Counts] = field(default_factory=dict)
+    samples: dict[Labels, Counts] = field(default_factory=dict)
 
-    def observe(self, value: float, *labels: str) -> None:
-        counts = self.samples.setdefault(labels, _Counts([0] * (len(self.bounds) + 1)))
-        counts.buckets[bisect_left(self.bounds, value)] += 1
-        counts.sum += value
+    def observe(self, value: float, *labels: str, times: int = 1) -> None:
+        """Take a value, `times` over."""
+        self.of(*labels).add(value, times)
+
+    def of(self, *labels: str) -> Counts:
+        """The counts of these label values, for those who add to them often."""
+        held = self.samples.get(labels)
+        if held is None:
+            held = self.samples[labels] = Counts(self.bounds, [0] * (len(self.bounds) + 1))
+        return held
 
     def lines(self) -> Iterator[str]:
         """See `Metric`."""

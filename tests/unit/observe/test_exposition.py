@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairway.dataplane.exposition import Histogram, counter, gauge, text
+from fairway.observe.exposition import Histogram, counter, gauge, text
 
 
 def test_counters_and_gauges() -> None:
