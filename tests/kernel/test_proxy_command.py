@@ -171,6 +171,7 @@ def test_from_mode_to_mode_and_away(bench: Bench) -> None:
     assert json.loads(bench.get("http://127.0.0.1:10249/configz"))["kubeproxy.config.k8s.io"]["clusterCIDR"]
     page = bench.get("http://127.0.0.1:10249/metrics")
     assert "kubeproxy_sync_proxy_rules_service_changes_total " in page
+    assert "kubeproxy_iptables_ct_state_invalid_dropped_packets_total 0" in page
     standing = [line for line in bench.run("iptables-save", "-t", "nat").splitlines() if line.startswith("-A KUBE-")]
     told = [line for line in page.splitlines() if line.startswith("kubeproxy_sync_proxy_rules_iptables_total")]
     assert f'{{table="nat",ip_family="IPv4"}} {len(standing)}' in " ".join(told)

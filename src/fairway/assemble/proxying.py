@@ -12,7 +12,7 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -386,7 +386,8 @@ def _telling(plan: Plan, metrics: ProxyMetrics, counters: ServiceCounters | None
         match path:
             case "/metrics":
                 services = await counters.metrics() if counters else ()
-                page = exposition.text((*metrics.metrics(), *services, *_process()))
+                accounts = _accounts() if plan.mode is Mode.IPTABLES else ()
+                page = exposition.text((*metrics.metrics(), *services, *accounts, *_process()))
                 return Answer(200, page.encode(), {"Content-Type": exposition.CONTENT_TYPE})
             case "/proxyMode":
                 return Answer(200, plan.mode.encode(), {"Content-Type": "text/plain"})
@@ -397,6 +398,25 @@ def _telling(plan: Plan, metrics: ProxyMetrics, counters: ServiceCounters | None
         return Answer(404, b"not found\n", {"Content-Type": "text/plain"})
 
     return respond
+
+
+def _accounts() -> Iterator[exposition.Metric]:
+    """What the rules of iptables mode count in accounting objects, where the kernel has these."""
+    from fairway.dataplane.iptables import LOCALHOST_ACCOUNT
+    from fairway.dataplane.iptables_base import INVALID_ACCOUNT
+    from fairway.kernel.linux.netfilter import LinuxNetfilter
+
+    wanted = (
+        (INVALID_ACCOUNT, "ct_state_invalid_dropped", "Packets that connection tracking took for invalid, dropped."),
+        (LOCALHOST_ACCOUNT, "localhost_nodeports_accepted", "Packets to node ports at 127.0.0.1, led on by rules."),
+    )
+    for account, name, about in wanted:
+        try:
+            packets = LinuxNetfilter().account(account)
+        except KernelError:
+            continue
+        if packets is not None:
+            yield exposition.Value(f"kubeproxy_iptables_{name}_packets_total", about, "counter", (), {(): packets})
 
 
 def _process() -> list[exposition.Metric]:

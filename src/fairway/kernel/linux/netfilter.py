@@ -36,7 +36,8 @@ _PROGRAM_NAME = re.compile(r"^ip6?tables[\w-]*( v[\d.]+ \(\w+\))?: *")
 
 _SUBSYSTEM_ACCT = 7
 _ACCT_NEW = _SUBSYSTEM_ACCT << 8
-_ACCT_NAME = 1
+_ACCT_GET = _ACCT_NEW | 1
+_ACCT_NAME, _ACCT_PACKETS = 1, 2
 _NFGENMSG = struct.pack("=BBH", 0, 0, 0)
 _ACCOUNT_NAME_LIMIT = 31  # NFACCT_NAME_MAX with its closing zero
 
@@ -98,6 +99,18 @@ class LinuxNetfilter:
         with netlink.Netlink(netlink.NETFILTER, self._namespace) as socket:
             refused = socket.send([request])[0]
         return refused is None or refused.number in (errno.EBUSY, errno.EEXIST)
+
+    def account(self, name: str) -> int | None:
+        """How many packets an nfacct object has counted; None where there is none. Raises KernelError."""
+        body = _NFGENMSG + netlink.text(_ACCT_NAME, name)
+        with netlink.Netlink(netlink.NETFILTER, self._namespace) as socket:
+            try:
+                reply = socket.ask(netlink.Request(_ACCT_GET, 0, body, f"read the accounting object {name}"))
+            except netlink.NetlinkError as error:
+                if error.number in (errno.ENOENT, errno.EINVAL, errno.EOPNOTSUPP):
+                    return None
+                raise
+        return int.from_bytes(netlink.attributes(reply.body, len(_NFGENMSG))[_ACCT_PACKETS], "big")
 
     def made(self, notice: Notice) -> bool:
         """See `kernel.base.Netfilter.made`. The programs have one socket each, whose identity the kernel takes from
