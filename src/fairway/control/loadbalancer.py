@@ -12,7 +12,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fairway.control.loadbalancer_claims import NODES, Claim, Terms, conflict
-from fairway.control.loadbalancer_pools import Settings
+from fairway.control.loadbalancer_pools import Address, Pool, Settings
 from fairway.control.loadbalancer_requests import Request
 from fairway.node import Network
 
@@ -65,6 +65,17 @@ def decide(
     return Decision(tuple(table.claims.values()), table.withdrawn, table.reasons)
 
 
+class _Rest:
+    """What of a pool has not been passed over yet."""
+
+    def __init__(self, addresses: Iterator[Address]) -> None:
+        self._addresses = addresses
+        self.first = next(addresses, None)
+
+    def pass_over(self) -> None:
+        self.first = next(self._addresses, None)
+
+
 class _Table:
     """The claims as they become, and whom each address has."""
 
@@ -77,6 +88,7 @@ class _Table:
         self._holders: dict[str, list[Claim]] = {}
         self._leaving: dict[str, list[Claim]] = {}
         self._marked = marked
+        self._rest: dict[tuple[str, int], _Rest] = {}
 
     def keep(self, requests: Mapping[str, Request | None], claims: Sequence[Claim]) -> None:
         """Take over what still fits: first of those that nothing is known of or whose terms stand, then the others."""
@@ -180,12 +192,22 @@ class _Table:
             named = f" named {request.pool!r}" if request.pool else ""
             return Reason("NoPool", f"there is no pool{named} of IPv{version} addresses to be given unasked")
         for pool in automatic:
-            for each in pool.addresses(version):
-                address = str(each)
-                if not self._holders.get(address) and self._objection(address, request) is None:
-                    return address
+            free = self._next_free(pool, version, request)
+            if free is not None:
+                return free
         names = ", ".join(repr(pool.name) for pool in automatic)
         return Reason("PoolEmpty", f"every IPv{version} address of pool {names} is taken")
+
+    def _next_free(self, pool: Pool, version: int, request: Request) -> str | None:
+        """The first address of a pool that nobody holds. Those before it are not looked at again: in one decision
+        none becomes free, and what speaks against giving one away unasked does so for every Service."""
+        rest = self._rest.setdefault((pool.name, version), _Rest(pool.addresses(version)))
+        while rest.first is not None:
+            address = str(rest.first)
+            if not self._holders.get(address) and self._objection(address, request) is None:
+                return address
+            rest.pass_over()
+        return None
 
     def _familiar(self, request: Request, version: int) -> Iterator[str]:
         """What the Service's status shows already, and what others hold who share."""

@@ -136,6 +136,12 @@ def test_what_is_taken_back_is_not_given_away_in_the_same_decision() -> None:
     assert decision.withdrawn["a"].keys() == {"10.0.0.200"} and outcome(decision, "b") == "PoolEmpty"
 
 
+def test_an_address_that_half_a_wish_leaves_goes_to_the_next() -> None:
+    only = pools("{name: one, addresses: [10.0.0.200/32]}")
+    decision = settle(wish("a", **STRICT), wish("b"), settings=only)
+    assert (outcome(decision, "a"), outcome(decision, "b")) == ("NoPool", "10.0.0.200")
+
+
 def test_while_a_pool_is_refused_nothing_is_taken_back() -> None:
     held = Claim("a", "default", "a", ("10.1.0.1",), wish("a").terms)
     assert settle(wish("a"), claims=(held,)).withdrawn["a"]["10.1.0.1"].word == "OutsidePools"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
 import pytest
 
-from fairway.client.base import Object
+from fairway.client.base import ApiError, Client, Object
 from fairway.control.loadbalancer_claims import RECORD, read
-from fairway.objects.kinds import CONFIG_MAP, EVENT, SERVICE
-from tests.unit.control.stage import Stage, play, service, staged
+from fairway.control.manager import run
+from fairway.objects.kinds import CONFIG_MAP, EVENT, SERVICE, Kind
+from tests.unit.control.stage import CONFIG, Stage, play, service, staged
 
 POOL = "pools: [{name: lan, addresses: [10.0.0.200-10.0.0.201]}]"
 SHARED = {"fairway.io/load-balancer-sharing-key": "k"}
@@ -107,5 +109,55 @@ def test_the_style_of_nodes_shows_the_nodes_addresses_and_guards_ports() -> None
             await stage.client.delete(SERVICE, "a", "default")
             await reach(stage, "b", "NoNodes")
             assert shown(stage, "other") == ""
+
+    play(scene)
+
+
+def test_two_managers_and_settings_that_come_and_go_bad() -> None:
+    async def scene() -> None:
+        async with staged(SERVICE, EVENT, nodes=0) as stage:
+            stop = asyncio.Event()
+            second = asyncio.create_task(run(stage.client, CONFIG, stop=stop))
+            await stage.client.create(
+                CONFIG_MAP, settings("pools: [{name: lan, addresses: [10.0.0.0/25]}]"), "kube-system"
+            )
+            names = [f"s{number}" for number in range(100)]
+            for name in names:
+                await stage.client.create(SERVICE, balanced(name), "default")
+            await stage.until(lambda: all(shown(stage, name).startswith("10.") for name in names))
+            assert len({shown(stage, name) for name in names}) == 100
+            await stage.client.update(CONFIG_MAP, settings("pools: ["))
+            await stage.until(
+                lambda: any(each["reason"] == "SettingsRefused" for each in stage.items(EVENT, "kube-system"))
+            )
+            assert all(shown(stage, name).startswith("10.") for name in names)
+            stop.set()
+            await second
+
+    play(scene)
+
+
+def test_a_status_that_is_refused_keeps_no_other_from_being_written() -> None:
+    class Refusing:
+        """A client that lets one Service's status never through."""
+
+        def __init__(self, inner: Client) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        async def update(self, kind: Kind, obj: Object, *, subresource: str = "") -> Object:
+            if kind == SERVICE and obj["metadata"]["name"] == "a":
+                raise ApiError(422, "Invalid", "no")
+            return await self._inner.update(kind, obj, subresource=subresource)
+
+    async def scene() -> None:
+        async with staged(SERVICE, nodes=0, wrap=lambda client: cast("Client", Refusing(client))) as stage:
+            await stage.client.create(CONFIG_MAP, settings(POOL), "kube-system")
+            await stage.client.create(SERVICE, balanced("a"), "default")
+            await stage.client.create(SERVICE, balanced("b"), "default")
+            await reach(stage, "b", "10.0.0.201")
+            assert shown(stage, "a") == ""
 
     play(scene)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 
 from fairway.client.base import ApiError, Object
@@ -42,6 +41,8 @@ class LoadBalancers:
         self._sorts = self._services.index(_sorts)
         self._backing = self._slices.index(_backed)
         self._told = ""
+        self._refusal: ApiError | None = None
+        """Of this round: one Service's refused status does not keep the others' from being written."""
         self._services.listen(self._service_changed)
         self._nodes.listen(self._node_changed)
         self._slices.listen(self._slice_changed)
@@ -73,12 +74,15 @@ class LoadBalancers:
         settings = self._settings()
         if settings is None:
             return None
+        self._refusal = None
         try:
             done = await settle(self, lambda: self._scene(settings))
         except ApiError as error:
             if error.reason not in ("Conflict", "AlreadyExists"):
                 raise
             done = False
+        if self._refusal is not None:
+            raise self._refusal
         return None if done else _GATHER_SECONDS
 
     def _settings(self) -> Settings | None:
@@ -158,9 +162,10 @@ class LoadBalancers:
         try:
             await self._cluster.perform_one(update, COMPONENT)
         except ApiError as error:
-            if error.code not in (404, 409):
+            if error.code >= 500:
                 raise
-            await asyncio.sleep(0)  # the watch is on its way to tell what changed
+            if error.code not in (404, 409):  # of these the watch is about to tell
+                self._refusal = error
             return False
         return True
 
