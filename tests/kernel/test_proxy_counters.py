@@ -70,6 +70,12 @@ def test_the_endpoints_of_a_service_add_up_to_the_service(world: Scene) -> None:
         assert endpoints[five] >= 8 * shares[0] and endpoints[six] >= 8 * shares[1]
         assert totals(counters, "fairway_endpoint_bytes_total")[five] >= 40 * endpoints[five]
         assert sync.unchanged()  # what packets write is no change by somebody else
+
+        NftSync(kernel, LinuxConntrack(node)).sync(wanted)  # a restart begins anew
+        world.ask("pod-7", IP6, 80)
+        after = totals(counters, "fairway_endpoint_packets_total")
+        assert after.keys() == {("IPv6", "[fd00:10:244::5]:8080")}
+        assert [*after.values()] == [totals(counters, "fairway_service_packets_total")["IPv6", ""]]
     finally:
         sync.clean()
         kernel.close()
