@@ -55,6 +55,7 @@ def test_an_address_of_the_pool_leads_to_the_pod_without_node_ports(lab: Lab) ->
     until(lambda: shown(lab, "vip") == [VIP], "the Service has its address")
     assert not any(port.get("nodePort") for port in lab.get("service", "vip")["spec"]["ports"])
     until(lambda: source(lab, f"http://{VIP}:8080") == plan.OUTSIDE_CLIENT, "the pod sees the client itself")
+    assert lab.curl("web", f"http://{VIP}:8080/hostname").strip() == "web"  # from inside, by the short cut
     assert f"{VIP} " in lab.kubectl("get", "svc", "vip", "--no-headers")
 
 

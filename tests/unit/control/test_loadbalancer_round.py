@@ -185,6 +185,7 @@ def _round(who: int, pools: int) -> Act:
         for _ in range(40):
             controller.step()
             assert not world.disorder()
+        controller.crash()
 
     return act
 
