@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -177,3 +178,50 @@ def test_our_own_names_are_answered_while_others_are_waited_for() -> None:
             assert (await each).rcode() == dns.rcode.SERVFAIL
 
     outside(story, lambda _: None)
+
+
+def test_replicas_that_forward_to_one_another_find_it_out_and_ask_no_more() -> None:
+    """As when the resolv.conf of the nodes names the cluster's own DNS Service."""
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        ports = [_free_port() for _ in range(2)]
+        metrics = [Metrics() for _ in ports]
+        servers = [
+            DnsServer(
+                cast("Client", Api(**OBJECTS)),
+                zone=Zone(),
+                addresses=[("127.0.0.1", own)],
+                upstream=Forwarder(Settings(servers=(("127.0.0.1", other),), per_try=0.1, total=0.3), told_to),
+                metrics=told_to,
+            )
+            for own, other, told_to in zip(ports, reversed(ports), metrics, strict=True)
+        ]
+        serving = [asyncio.create_task(each.run(stop)) for each in servers]
+
+        def up(number: int) -> float:
+            return metrics[number].value(told.FORWARD_UP, f"127.0.0.1:{ports[1 - number]}")
+
+        try:
+            async with asyncio.timeout(20):
+                for each in servers:
+                    await each.complete.wait()
+                while up(0) and up(1):
+                    await asyncio.sleep(0.01)
+                for each in servers:
+                    assert (await Running(each).udp("www.example.com")).rcode() == dns.rcode.SERVFAIL
+                    assert lines(await Running(each).udp("web.default.svc.cluster.local"))
+                sent = sum(each.value(told.FORWARD_REQUESTS, f"127.0.0.1:{port}") for each in metrics for port in ports)
+                assert sent <= 3
+        finally:
+            stop.set()
+            await asyncio.gather(*serving)
+
+    asyncio.run(run())
+
+
+def _free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port: int = opened.getsockname()[1]
+        return port
