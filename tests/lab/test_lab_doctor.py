@@ -9,10 +9,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fairway.trace.evidence.pseudonyms import Pseudonyms
 from tests.lab.cluster import FAIRWAY, Lab, until
 
 pytestmark = pytest.mark.lab
@@ -123,3 +125,28 @@ def test_connections_and_remembered_clients_have_names_and_time_left(lab: Lab) -
     assert {(row["service"], row["stale"]) for row in flows} == {("default/httpd-svc", "")}
     assert flows[-1]["endpoint"] == remembered["endpoint"]
     assert "NODE" in lab.fairway("conntrack", "httpd-svc", "--stale")
+
+
+def test_anonymous_rules_name_nobody_and_answer_the_same(lab: Lab, tmp_path: Path) -> None:
+    rules, address = tmp_path / "rules.txt", lab.cluster_ip("nginx-service")
+    rules.write_text(lab.inside("node-a", "iptables-save"))
+    lab.run(*FAIRWAY, "anonymise", "--secret", "s", "--into", str(tmp_path / "out"), str(rules))
+    anonymous = (tmp_path / "out" / "rules.txt").read_text()
+    assert not [word for word in (address, "nginx", *lab.endpoints("nginx-service")) if word in anonymous]
+
+    other = Pseudonyms(b"s").address
+    asked = {rules: (address, "192.0.2.9"), tmp_path / "out" / "rules.txt": (other(address), other("192.0.2.9"))}
+    said = [
+        json.loads(
+            lab.run(
+                *(*FAIRWAY, "trace", "--rules", str(file), "--from", source, "--to", f"{to}:8000", "-o", "json"),
+                allow=True,
+            )
+        )["outcomes"]
+        for file, (to, source) in asked.items()
+    ]
+    for outcome in said[0]:
+        host, _, port = outcome["endpoint"].rpartition(":")
+        outcome["endpoint"] = f"{other(host)}:{port}"
+    assert len(said[0]) == 3
+    assert sorted(map(str, said[0])) == sorted(map(str, said[1]))

@@ -29,6 +29,7 @@ for _command in (
     diagnose.doctor,
     diagnose.conntrack,
     diagnose.affinity,
+    diagnose.anonymise,
     proxy.proxy,
     names.env,
     proxy.render,

@@ -6,11 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fairway.cli.base import EXIT_NOT_FOUND, LAB_OPTION, OUTPUT_OPTION, need_root
+from fairway.cli.base import EXIT_NOT_FOUND, LAB_OPTION, OUTPUT_OPTION, fail, need_root, warn
 from fairway.cli.names import KUBECONFIG_OPTION
 
 if TYPE_CHECKING:
@@ -164,3 +165,38 @@ def _rows(found: Mapping[str, Sequence[Any]], columns: Sequence[str], service: s
 
 def _cell(value: Any) -> str:
     return "-" if value in (None, "") else str(value)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--into", default="", metavar="FOLDER", help="Where the new files go. Default: one text, to the terminal."
+)
+@click.option(
+    "--secret", envvar="FAIRWAY_SECRET", default="", help="Replace as another run with it did ($FAIRWAY_SECRET)."
+)
+def anonymise(files: tuple[str, ...], into: str, secret: str) -> None:
+    """Replace addresses, names and comments in dumps (iptables-save, iptables -L, nft list ruleset, ip, conntrack,
+    sysctl, and bundles of `fairway collect`), so that they can be shown to others: the same by the same in all files,
+    networks stay networks, and what becomes of a packet stays the same. Ports, marks and names of programs' own chains
+    and of devices stay.
+
+    \b
+    iptables-save | fairway anonymise - > rules.txt
+    fairway anonymise --into shown worker-3.tar.gz
+    """
+    from fairway.assemble import anonymising
+
+    if not into and len(files) > 1:
+        fail("several files need a folder to go to: --into FOLDER")
+    made = anonymising.replaced(files, secret)
+    for remark in made.remarks:
+        warn(remark)
+    for name, content in made.files.items():
+        if not into:
+            sys.stdout.buffer.write(content)
+            continue
+        target = Path(into) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        click.echo(f"{target}: {len(content)} bytes")
