@@ -7,15 +7,17 @@ from dataclasses import replace
 import pytest
 
 from fairway.assemble.doctor.findings import Finding
-from fairway.assemble.doctor.rules import Held, compare
+from fairway.assemble.doctor.rules import Held, compare, forgetful
 from fairway.dataplane import nft
 from fairway.dataplane.adopt import adopt
 from fairway.dataplane.claims import claimed
+from fairway.dataplane.nft_layout import AFFINITY
 from fairway.desired.model import Claim, Desired
 from fairway.packet import Family, Protocol
 from fairway.ruleset.iptables import Ruleset
+from fairway.ruleset.nft import Element, TableName
 from fairway.ruleset.nft import Ruleset as NftRuleset
-from fairway.ruleset.nft import TableName
+from fairway.ruleset.nft_values import pack
 from fairway.trace.connections import Connections
 from fairway.trace.evidence.gathered import Scene
 from fairway.trace.routing import Settings
@@ -157,3 +159,21 @@ def test_what_nobody_can_tell_is_a_note_and_no_accusation() -> None:
     found = examine(golden, ruleset)
 
     assert [(each.code, each.severity) for each in found] == [("unknown", "note")]
+
+
+def test_clients_that_are_remembered_make_no_uneven_shares() -> None:
+    golden = nodes.case("08")
+    port = next(port for port in golden.desired.ports if port.affinity_seconds)
+    table = nft.render(golden.desired, Family.IPV4)
+    kept = table.sets[AFFINITY]
+    key = pack([field.type for field in kept.key], ["10.244.1.254", port.cluster_ip, "tcp", str(port.port)])
+    to = port.cluster[0]
+    table.sets[AFFINITY] = replace(kept, elements={key: Element(nft.pack_endpoint(to.address, to.port))})
+    ruleset = NftRuleset({TableName(table.family, table.name): table})
+    scene = Scene(Rules(nft=ruleset, whole=True), golden.node, Settings(), Connections())
+
+    def found(scene: Scene) -> set[str]:
+        return codes(list(compare(Held(golden.desired, golden.node, scene, Family.IPV4))))
+
+    assert found(scene) == {"endpoint-missing"}
+    assert found(forgetful(scene)) == set()
