@@ -74,11 +74,6 @@ _SPELLED: Mapping[str, str] = {
 }
 
 
-def is_listing(text: str) -> bool:
-    """Whether a text is a listing rather than the output of iptables-save."""
-    return any(_CHAIN.match(line.strip()) for line in text.splitlines()[:50])
-
-
 def table_of(text: str) -> str:
     """The table that a listing is of, by its built-in chains: a listing names it nowhere. `nat` when several fit, as it
     is the one people list to look at Services."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from fairway.ruleset.iptables import ParseError
-from fairway.ruleset.iptables_list import is_listing, parse_listing
+from fairway.ruleset.iptables_list import parse_listing
 from fairway.ruleset.iptables_match import understand
 
 LISTING = """\
@@ -22,7 +22,6 @@ num   pkts bytes target     prot opt in     out     source               destina
 
 
 def test_a_listing_with_counters_and_line_numbers() -> None:
-    assert is_listing(LISTING)
     table = parse_listing(LISTING).tables["nat"]
     assert table.chains["PREROUTING"].policy == "ACCEPT"
     assert table.chains["PREROUTING"].rules == ['-m comment --comment "kubernetes service portals" -j KUBE-SERVICES']
@@ -90,7 +89,3 @@ def test_what_is_no_listing_is_refused_with_its_line(text: str, line: int) -> No
     with pytest.raises(ParseError) as refused:
         parse_listing(text)
     assert refused.value.line == line
-
-
-def test_iptables_save_is_no_listing() -> None:
-    assert not is_listing("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n")

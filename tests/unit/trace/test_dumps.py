@@ -9,7 +9,7 @@ from pathlib import Path
 from fairway.node import Interface, Node
 from fairway.packet import Outcome, Packet, Protocol, Verdict
 from fairway.ruleset.iptables import Ruleset, parse
-from fairway.ruleset.iptables_list import is_listing, parse_listing
+from fairway.ruleset.iptables_list import parse_listing
 from fairway.ruleset.iptables_match import understand
 from fairway.trace.steps import Trace
 from fairway.trace.walk import trace
@@ -21,7 +21,7 @@ UNKNOWN = Outcome(Verdict.UNKNOWN)
 
 def read(name: str) -> Ruleset:
     text = (DUMPS / f"{name}.txt").read_text()
-    return parse_listing(text) if is_listing(text) else parse(text)
+    return parse_listing(text) if text.startswith("Chain ") else parse(text)
 
 
 def send(name: str, source: str, destination: str, port: int, device: str = "eth0", node: Node = WORKER) -> Trace:

@@ -107,10 +107,6 @@ def u8(kind: int, value: int) -> bytes:
     return attribute(kind, value.to_bytes(1, "little"))
 
 
-def u16(kind: int, value: int) -> bytes:
-    return attribute(kind, struct.pack("=H", value))
-
-
 def u32(kind: int, value: int) -> bytes:
     return attribute(kind, struct.pack("=I", value))
 
