@@ -20,6 +20,7 @@ from select import select
 
 from fairway.kernel.base import DeviceAddress, DeviceRoute, LinkState, Veth
 from fairway.kernel.linux import netns
+from fairway.kernel.linux.conntrack import LinuxConntrack
 from fairway.kernel.linux.links import LinuxLinks
 from fairway.node import Node
 from fairway.packet import Family, Outcome, Packet, Protocol, Verdict, host_port
@@ -112,6 +113,12 @@ class Wires:
             for opened in ready:
                 self._drain(opened)
         return [_fate(packet, port, self._seen[tag]) for packet, port, tag in sent]
+
+    def forget_connections(self) -> None:
+        """Delete every connection the node knows."""
+        conntrack = LinuxConntrack(self.path)
+        for family in Family:
+            conntrack.delete(conntrack.flows(family))
 
     def _send(self, packet: Packet, data: bytes) -> None:
         if packet.in_interface:
