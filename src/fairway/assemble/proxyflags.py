@@ -39,10 +39,10 @@ class RuleFlags:
         loopback, and cluster IPs are guarded, as kube-proxy does (KEP-3866).
         """
         nftables = mode is Mode.NFTABLES
-        node_ports = _split(self.nodeport_addresses)
+        node_ports = split(self.nodeport_addresses)
         localhost = self.iptables_localhost_nodeports
         return ProxyOptions(
-            cluster_cidrs=_split(self.cluster_cidr),
+            cluster_cidrs=split(self.cluster_cidr),
             detect_local=_detect_local(self.detect_local_mode),
             bridge_interface=self.pod_bridge_interface,
             interface_prefix=self.pod_interface_name_prefix,
@@ -50,12 +50,13 @@ class RuleFlags:
             masquerade_bit=self.iptables_masquerade_bit,
             nodeport_addresses=node_ports or ((PRIMARY,) if nftables else ()),
             localhost_nodeports=not nftables and (localhost_nodeports if localhost is None else localhost),
-            allow_external_cidrs=None if self.allow_external_cidrs is None else _split(self.allow_external_cidrs),
-            guarded_cidrs=_split(self.service_cluster_ip_range) if nftables else None,
+            allow_external_cidrs=None if self.allow_external_cidrs is None else split(self.allow_external_cidrs),
+            guarded_cidrs=split(self.service_cluster_ip_range) if nftables else None,
         )
 
 
-def _split(text: str) -> tuple[str, ...]:
+def split(text: str) -> tuple[str, ...]:
+    """The parts of a list as flags write it, separated by commas; empty ones are none."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
 
-from fairway.assemble.proxyflags import Mode, RuleFlags
+from fairway.assemble.proxyflags import Mode, RuleFlags, split
 from fairway.desired import view
 from fairway.desired.build import build
 from fairway.desired.model import Desired, ServicePort
@@ -166,7 +166,7 @@ def _not_loadable(wanted: Desired, mode: Mode) -> Iterator[str]:
 
 
 def _addresses(text: str) -> Iterator[InterfaceAddress]:
-    for part in _parts(text):
+    for part in split(text):
         try:
             yield ipaddress.ip_interface(part)
         except ValueError as error:
@@ -174,7 +174,7 @@ def _addresses(text: str) -> Iterator[InterfaceAddress]:
 
 
 def _networks(text: str) -> Iterator[Network]:
-    for part in _parts(text):
+    for part in split(text):
         try:
             yield ipaddress.ip_network(part, strict=False)
         except ValueError as error:
@@ -182,12 +182,8 @@ def _networks(text: str) -> Iterator[Network]:
 
 
 def _labels(text: str) -> Iterator[tuple[str, str]]:
-    for part in _parts(text):
+    for part in split(text):
         key, equals, value = part.partition("=")
         if not equals or not key:
             raise RenderError(f"--node-labels {part}: write KEY=VALUE[,KEY=VALUE...]")
         yield key, value
-
-
-def _parts(text: str) -> Sequence[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]

@@ -59,20 +59,15 @@ def _framed_alike(found: Table, wanted: Table) -> bool:
         return False
     chains = ((found.chains[name], chain) for name, chain in wanted.chains.items() if name in found.chains)
     sets = ((found.sets[name], kept) for name, kept in wanted.sets.items() if name in found.sets)
-    return all(one.hook == other.hook for one, other in chains) and all(_kind(a) == _kind(b) for a, b in sets)
+    return all(one.hook == other.hook for one, other in chains) and all(a.form == b.form for a, b in sets)
 
 
 def _inheriting(found: Table, wanted: Table, free: Collection[str]) -> Table:
     """The wanted table with what packets have written into the old one."""
     for name in free:
-        if name in found.sets and name in wanted.sets and _kind(found.sets[name]) == _kind(wanted.sets[name]):
+        if name in found.sets and name in wanted.sets and found.sets[name].form == wanted.sets[name].form:
             wanted.sets[name].elements = found.sets[name].elements
     return wanted
-
-
-def _kind(kept: Set) -> tuple[object, ...]:
-    data = kept.data if isinstance(kept.data, str) else tuple(one.type for one in kept.data)
-    return tuple(one.type for one in kept.key), data, kept.flags, kept.size, kept.timeout_ms, kept.counter
 
 
 def _listed(table: Table) -> dict[str, list[list[nft.Statement]]]:

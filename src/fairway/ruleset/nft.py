@@ -320,6 +320,12 @@ class Set:
     comment: str = ""
     elements: dict[bytes, Element] = field(default_factory=dict)
 
+    @property
+    def form(self) -> tuple[object, ...]:
+        """What two sets of one name must have in common for the kernel to take them for the same."""
+        data = self.data if isinstance(self.data, str) else tuple(one.type for one in self.data)
+        return tuple(one.type for one in self.key), data, self.flags, self.size, self.timeout_ms, self.counter
+
 
 @dataclass(slots=True)
 class Table:

@@ -287,7 +287,7 @@ class _Draft:
         there = table.sets.get(kept.name)
         if there is None:
             self._put(table.sets, kept.name, replace(kept, elements={}))
-        elif _form(there) != _form(kept):
+        elif there.form != kept.form:
             raise _Refusal(errno.EEXIST, f"make the set {kept.name}")
         self._add_elements(table, kept, list(kept.elements.items()))
 
@@ -332,12 +332,6 @@ def _named(change: Change) -> Iterator[str]:
             yield name
         case DeleteSet(_, name) | DeleteChain(_, name) | FlushChain(_, name) | AddRule(_, name):
             yield name
-
-
-def _form(kept: Set) -> tuple[object, ...]:
-    """What must agree when a set is made that is there already."""
-    data = kept.data if isinstance(kept.data, str) else tuple(one.type for one in kept.data)
-    return tuple(one.type for one in kept.key), data, kept.flags, kept.size, kept.timeout_ms, kept.counter
 
 
 def _check_lengths(kept: Set, key: bytes, element: Element) -> None:
