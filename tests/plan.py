@@ -12,3 +12,13 @@ SERVICE_RANGE = "10.96.0.0/12"
 KUBERNETES_IP = "10.96.0.1"
 DNS_IP = "10.96.0.10"
 NODE_PORTS = range(30000, 32768)
+
+# What a lab of both families has beside these, and what is behind its router.
+SEGMENT_V6 = "fd00:a::/64"
+NODES_V6 = {"node-a": "fd00:a::11", "node-b": "fd00:a::12", "node-c": "fd00:a::13"}
+OUTSIDE_CLIENT_V6 = "fd00:a::100"
+POD_RANGE_V6 = "fd00:10:244::/48"
+SERVICE_RANGE_V6 = "fd00:10:96::/112"
+ROUTER = {4: "10.0.0.2", 6: "fd00:a::2"}
+FAR_SEGMENT = {4: "10.1.0.0/24", 6: "fd00:b::/64"}
+FAR_CLIENT = {4: "10.1.0.100", 6: "fd00:b::100"}

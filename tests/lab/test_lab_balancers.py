@@ -20,7 +20,7 @@ VIP = "10.0.0.200"
 @pytest.fixture(scope="module", params=["iptables", "nftables"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     made = Lab(f"t{os.getpid()}lb"[:16])
-    made.up(2, "--proxy-mode", request.param)
+    made.up(2, "--proxy-mode", request.param, "--ip-family", "dual", "--router")
     made.kubectl("run", "web", "--image=agnhost", "--labels=app=web", "--", "netexec", "--http-port=80")
     # Until somebody answers ARP for it, the outside client is told by a route which node to take.
     until(lambda: bool(made.pods("app=web")[0]["status"].get("podIP")), "the pod has an address")
@@ -43,9 +43,9 @@ def shown(lab: Lab, name: str) -> list[str]:
     return [each["ip"] for each in points]
 
 
-def source(lab: Lab, url: str) -> str:
+def source(lab: Lab, url: str, client: str = "client") -> str:
     """Whom the pod believes to hear; "" when nothing answers."""
-    found = re.fullmatch(r"([0-9.]+):\d+\s*", lab.curl("client", f"{url}/clientip", allow=True))
+    found = re.fullmatch(r"\[?([0-9a-f.:]+?)\]?:\d+\s*", lab.curl(client, f"{url}/clientip", allow=True))
     return found[1] if found else ""
 
 
@@ -93,3 +93,13 @@ def test_what_is_released_goes_to_who_waits(lab: Lab) -> None:
     lab.kubectl("patch", "svc", "open", "-p", '{"spec": {"type": "ClusterIP"}}')
     until(lambda: shown(lab, "late") == list(plan.NODES.values())[:2], "the waiting Service has the nodes' ports")
     assert not lab.get("service", "open")["status"].get("loadBalancer")
+
+
+def test_in_both_families_from_behind_a_router(lab: Lab) -> None:
+    balanced(lab, "both", loadBalancerClass="fairway.io/nodes", ipFamilyPolicy="RequireDualStack",
+             externalTrafficPolicy="Local", ports=[{"port": 8081, "targetPort": 80}])  # fmt: skip
+    node = lab.pods("app=web")[0]["spec"]["nodeName"]
+    until(lambda: shown(lab, "both") == [plan.NODES[node], plan.NODES_V6[node]], "the pod's node serves in both")
+    for host, client in ((plan.NODES[node], plan.FAR_CLIENT[4]), (f"[{plan.NODES_V6[node]}]", plan.FAR_CLIENT[6])):
+        url = f"http://{host}:8081"
+        until(lambda url=url, client=client: source(lab, url, "far") == client, f"{host} sees {client}")  # type: ignore[misc]

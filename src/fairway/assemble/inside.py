@@ -9,14 +9,12 @@ from fairway.kernel.linux import netns
 from fairway.lab.state import StateDir, StateError
 from fairway.pods import exec as pod_exec
 
-MEMBERS = ("client", "control", "segment")
-
 
 def run(state: StateDir, target: str, command: list[str], *, namespace: str, container: str) -> int:
     """Run `command` in `target` with this process's standard streams; returns its exit code. A member of the segment
-    (node, client, control) is entered by its network namespace only, a pod by all of its namespaces."""
+    (node, client, control, ...) is entered by its network namespace only, a pod by all of its namespaces."""
     topology = state.topology()
-    if target in MEMBERS or target in {node.name for node in topology.nodes}:
+    if target in topology.members():
         netns.join(netns.path(topology.namespace(target)))
         sys.stdout.flush()
         try:

@@ -54,7 +54,7 @@ def api(state: StateDir, topology: Topology, sockets: list[socket.socket]) -> No
     async def main(stop: asyncio.Event) -> None:
         store = stores.open_store(_store(state, topology), prefix=f"/fairway-lab-{topology.name}")
         config = ApiConfig(
-            service_cidrs=(topology.service_range,),
+            service_cidrs=topology.service_ranges,
             node_ports=topology.node_ports,
             advertise_address=topology.control_plane,
             advertise_port=API_PORT,
@@ -103,13 +103,13 @@ def control(state: StateDir, topology: Topology) -> None:
 
     async def main(stop: asyncio.Event) -> None:
         config = manager.ControlConfig(
-            cluster_cidrs=(topology.pod_range,),
+            cluster_cidrs=topology.pod_ranges,
             node_grace_seconds=NODE_GRACE_SECONDS,
             eviction_seconds=EVICTION_SECONDS,
             root_ca=(state.credentials / "ca.crt").read_text(),
         )
         client = _client(state, "control")
-        ways = routes.start(client, LinuxLinks(), topology.pod_range, topology.segment)
+        ways = routes.start(client, LinuxLinks(), topology.pod_ranges, topology.segments)
         await manager.run(client, config, stop=stop, acting=client.acting_as)
         ways.cancel()
 
@@ -126,6 +126,7 @@ def agent(state: StateDir, topology: Topology, node: str) -> None:
             node_name=node,
             state_dir=state.node(node),
             node_ip=topology.node(node).address,
+            other_ips=topology.node(node).addresses[1:],
             cluster_dns=topology.dns_address,
             cluster_domain=topology.domain,
             images=ImageTable({system.DNS_IMAGE: dns_program, **topology.images}),
@@ -133,7 +134,7 @@ def agent(state: StateDir, topology: Topology, node: str) -> None:
             cert_file=str(pki / f"server-{node}.crt"),
             key_file=str(pki / f"server-{node}.key"),
             client_ca_file=str(pki / "ca.crt"),
-            cluster_cidrs=(topology.pod_range,),
+            cluster_cidrs=topology.pod_ranges,
         )
         client = _client(state, f"agent-{node}")
         await Agent(client, LinuxLinks(), LinuxNetfilter(), config).run(stop)
@@ -162,7 +163,7 @@ def plan_of_proxy(topology: Topology, node: str) -> proxying.Plan:
     """What a lab's node proxy is told."""
     config = KubeProxyConfiguration(
         mode=topology.proxy_mode,
-        cluster_cidr=topology.pod_range,
+        cluster_cidr=",".join(topology.pod_ranges),
         hostname_override=node,
         conntrack=Conntrack(max_per_core=0, tcp_established_timeout=None, tcp_close_wait_timeout=None),
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fairway.client.base import Client
@@ -20,7 +20,8 @@ _log = logging.getLogger(__name__)
 
 
 def wanted(nodes: Iterable[Mapping[str, Any]], pod_range: str, segment: str, device: str) -> tuple[DeviceRoute, ...]:
-    """The routes to pods: a node's range inside `pod_range` by its address inside `segment`, anything else by none."""
+    """The routes to pods of one family: a node's range inside `pod_range` by its address inside `segment`, anything
+    else by none."""
     pods, link = ipaddress.ip_network(pod_range), ipaddress.ip_network(segment)
     routes: dict[str, DeviceRoute] = {}
     for node in nodes:
@@ -40,14 +41,17 @@ def _inside(text: str, outer: Network) -> bool:
     return inner.version == outer.version and inner.network_address in outer and inner.prefixlen >= outer.prefixlen
 
 
-async def keep(client: Client, links: Links, pod_range: str, segment: str, device: str = "eth0") -> None:
-    """Keep the routes until cancelled."""
+async def keep(
+    client: Client, links: Links, pod_ranges: Sequence[str], segments: Sequence[str], device: str = "eth0"
+) -> None:
+    """Keep the routes until cancelled; `segments` are of the families of `pod_ranges`."""
     cache: Cache[dict[str, Any]] = Cache(as_dict)
     state = LinkState()
 
     def lay(_: object = None) -> None:
         nonlocal state
-        new = LinkState(routes=wanted(cache.items.values(), pod_range, segment, device))
+        pairs = zip(pod_ranges, segments, strict=True)
+        new = LinkState(routes=tuple(way for pair in pairs for way in wanted(cache.items.values(), *pair, device)))
         if new == state:
             return
         try:
@@ -59,6 +63,6 @@ async def keep(client: Client, links: Links, pod_range: str, segment: str, devic
     await follow(client, NODE, cache, on_change=lay, on_synced=lay)
 
 
-def start(client: Client, links: Links, pod_range: str, segment: str) -> asyncio.Task[None]:
+def start(client: Client, links: Links, pod_ranges: Sequence[str], segments: Sequence[str]) -> asyncio.Task[None]:
     """`keep` as a task."""
-    return asyncio.create_task(keep(client, links, pod_range, segment), name="routes to pods")
+    return asyncio.create_task(keep(client, links, pod_ranges, segments), name="routes to pods")

@@ -40,9 +40,7 @@ from fairway.cli.names import KUBECONFIG_OPTION
     "--load-balancer-pool",
     multiple=True,
     metavar="CIDR|FIRST-LAST",
-    default=["10.0.0.200-10.0.0.250"],
-    show_default=True,
-    help="Addresses for Services of type LoadBalancer.",
+    help="Addresses for Services of type LoadBalancer (default: .200 to .250 of the segment).",
 )
 @click.option(
     "--load-balancer-style",
@@ -51,8 +49,25 @@ from fairway.cli.names import KUBECONFIG_OPTION
     show_default=True,
     help="What such Services get unless their loadBalancerClass says: the nodes' own addresses, or one of the pool.",
 )
+@click.option(
+    "--ip-family",
+    type=click.Choice(["ipv4", "dual"]),
+    default="ipv4",
+    show_default=True,
+    help="Families of the segment, of pods and of Services.",
+)
+@click.option("--router", is_flag=True, help="A second segment behind a router, with a client `far` on it.")
 @LAB_OPTION
-def up(lab: str, nodes: int, api_port: int, store: str, **choices: Any) -> None:
+def up(
+    lab: str,
+    nodes: int,
+    api_port: int,
+    store: str,
+    ip_family: str,
+    router: bool,
+    load_balancer_pool: tuple[str, ...],
+    **choices: Any,
+) -> None:
     """Bring up a lab: API server, controllers, nodes with proxy and overlay, cluster DNS, an outside client."""
     need_root()
     from fairway.assemble import cluster, stores
@@ -63,7 +78,9 @@ def up(lab: str, nodes: int, api_port: int, store: str, **choices: Any) -> None:
     choice = stores.parse(store, state.database)
     if not choice.endpoints and choice.file != state.database:
         fail(f"--store {store}: a lab is kept in sqlite or etcd://HOST:PORT[,HOST:PORT...]")
-    topology = replace(plan(lab, nodes, api_port), etcd=choice.endpoints, **choices)
+    topology = plan(lab, nodes, api_port, dual=ip_family == "dual", router=router)
+    pool = load_balancer_pool or topology.load_balancer_pool
+    topology = replace(topology, etcd=choice.endpoints, load_balancer_pool=pool, **choices)
     seconds = cluster.up(topology, state, _tell)
     click.echo(click.style(f"lab {lab!r} is up ({seconds:.2f} s)", bold=True) + ". Now:\n")
     click.echo(f"  export KUBECONFIG={state.kubeconfig}")
@@ -152,7 +169,8 @@ def lb(kubeconfig: str, lab: str, output: str) -> None:
 @click.argument("target")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(lab: str, namespace: str, container: str, target: str, command: tuple[str, ...]) -> None:
-    """Run COMMAND inside TARGET: a pod's name, a node's name, `client` (outside) or `control`.
+    """Run COMMAND inside TARGET: a pod's name, a node's name, `client` (outside), `control`, and where the lab has a
+    second segment `router` and `far` (the client there).
 
     \b
     fairway exec httpd-5d8f7c9b6-abcde -- curl -s http://httpd-svc:8080/

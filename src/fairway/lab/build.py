@@ -1,7 +1,8 @@
 """From topology to namespaces and back: makes what the record names, removes what the record names.
 
 A lab's network is a bridge in a namespace of its own (the segment), and one namespace for each node, for the control
-plane and for the outside client, each with an `eth0` on the segment. The host's own namespace is not touched.
+plane and for the outside client, each with an `eth0` on the segment; where it is asked for, a router among them whose
+`eth1` leads to a client `far`. The host's own namespace is not touched.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from fairway.kernel.base import Bridge, DeviceAddress, LinkState, Veth
+from fairway.kernel.base import Bridge, DeviceAddress, DeviceRoute, LinkState, Veth
 from fairway.kernel.linux import netns
 from fairway.kernel.linux.links import LinuxLinks
 from fairway.lab.state import Process, StateDir
@@ -32,14 +33,12 @@ MEMBER_SYSCTLS = {
     "net.ipv4.conf.all.rp_filter": "0",
     "net.ipv4.conf.default.rp_filter": "0",
 }
-# The segment's router leads nowhere else: it forwards, so that what has no way gets an ICMP error instead of silence.
-GATEWAY_SYSCTLS = {"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.send_redirects": "0"}
-
-
-def members(topology: Topology) -> dict[str, str]:
-    """Everybody on the segment: member name -> address."""
-    nodes = {node.name: node.address for node in topology.nodes}
-    return {"control": topology.control_plane, **nodes, "client": topology.outside_client}
+# The segment's gateway leads nowhere else: it forwards, so that what has no way gets an ICMP error instead of silence.
+ROUTER_SYSCTLS = {
+    "net.ipv4.ip_forward": "1",
+    "net.ipv4.conf.all.send_redirects": "0",
+    "net.ipv6.conf.all.forwarding": "1",
+}
 
 
 def build_network(topology: Topology) -> None:
@@ -47,9 +46,9 @@ def build_network(topology: Topology) -> None:
     for name in topology.namespaces():
         netns.create(name)
     segment = LinuxLinks(netns.path(topology.namespace("segment")))
-    gateway = DeviceAddress(SEGMENT_BRIDGE, f"{topology.gateway}/{topology.prefix_length}")
-    segment.apply(LinkState((Bridge(SEGMENT_BRIDGE, mtu=SEGMENT_MTU),), addresses=(gateway,), sysctls=GATEWAY_SYSCTLS))
-    for member, address in members(topology).items():
+    gateways = _on(SEGMENT_BRIDGE, topology.gateways, topology.segments)
+    segment.apply(LinkState((Bridge(SEGMENT_BRIDGE, mtu=SEGMENT_MTU),), addresses=gateways, sysctls=ROUTER_SYSCTLS))
+    for member, addresses in topology.on_segment().items():
         segment.add_veth(
             Veth(
                 name=member,
@@ -57,11 +56,44 @@ def build_network(topology: Topology) -> None:
                 peer_namespace=netns.path(topology.namespace(member)),
                 master=SEGMENT_BRIDGE,
                 mtu=SEGMENT_MTU,
-                peer_addresses=(f"{address}/{topology.prefix_length}",),
-                peer_gateways=(topology.gateway,),
+                peer_addresses=tuple(each.address for each in _on("eth0", addresses, topology.segments)),
+                peer_gateways=topology.gateways,
                 peer_sysctls=MEMBER_SYSCTLS,
             )
         )
+    if topology.behind:
+        _build_behind(topology)
+
+
+def _build_behind(topology: Topology) -> None:
+    """A wire between the router and the client beyond it, and everybody's way there and back."""
+    router = LinuxLinks(netns.path(topology.namespace("router")))
+    router.apply(LinkState(sysctls={**ROUTER_SYSCTLS, "net.ipv6.conf.default.accept_dad": "0"}))
+    networks = [each.segment for each in topology.behind]
+    clients = _on("eth0", [each.client for each in topology.behind], networks)
+    router.add_veth(
+        Veth(
+            name="eth1",
+            peer_name="eth0",
+            peer_namespace=netns.path(topology.namespace("far")),
+            mtu=SEGMENT_MTU,
+            peer_addresses=tuple(each.address for each in clients),
+            peer_gateways=tuple(each.gateway for each in topology.behind),
+            peer_sysctls=MEMBER_SYSCTLS,
+        )
+    )
+    router.apply(LinkState(addresses=_on("eth1", [each.gateway for each in topology.behind], networks)))
+    for member in topology.members():
+        if member not in ("router", "far"):
+            device = SEGMENT_BRIDGE if member == "segment" else "eth0"
+            ways = tuple(DeviceRoute(each.segment, device, each.router) for each in topology.behind)
+            LinuxLinks(netns.path(topology.namespace(member))).apply(LinkState(routes=ways))
+
+
+def _on(device: str, addresses: Iterable[str], networks: Iterable[str]) -> tuple[DeviceAddress, ...]:
+    """Addresses on a device, each with the prefix length of its network."""
+    pairs = zip(addresses, networks, strict=True)
+    return tuple(DeviceAddress(device, f"{address}/{network.partition('/')[2]}") for address, network in pairs)
 
 
 def cut_power(topology: Topology, node: str) -> None:

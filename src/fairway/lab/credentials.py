@@ -60,7 +60,7 @@ def issue(state: StateDir, topology: Topology, host_port_of_api: int, now: datet
     authority.server("kube-apiserver", api_server_names(topology)).write(state.credentials, "api")
     authority.client("kube-apiserver-kubelet-client", ("system:masters",)).write(state.credentials, "api-to-node")
     for node in topology.nodes:
-        names = [node.name, node.address]
+        names = [node.name, *node.addresses]
         authority.server(f"system:node:{node.name}", names).write(state.credentials, f"server-{node.name}")
     for identity in identities(topology):
         pair = authority.client(identity.user, identity.groups)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairway.lab.topology import NodePlan, Topology
+from fairway.lab.topology import Behind, NodePlan, SecondFamily, Topology
 
 DEFAULT_ROOT = Path("/run/fairway")
 
@@ -117,6 +117,8 @@ class StateDir:
         for name in ("etcd", "dns_forward", "load_balancer_pool"):
             if name in record:  # a lab that an earlier version brought up says nothing of them
                 record[name] = tuple(record[name])
+        record["ipv6"] = SecondFamily(**record["ipv6"]) if record.get("ipv6") else None
+        record["behind"] = tuple(Behind(**each) for each in record.get("behind", ()))
         return Topology(**record)
 
     def write(self, name: str, content: Any) -> None:

@@ -64,8 +64,7 @@ def dns_deployment(topology: Topology) -> dict[str, Any]:
         "image": DNS_IMAGE,
         "args": [
             *("--domain", topology.domain),
-            *("--reverse", topology.service_range),
-            *("--reverse", topology.pod_range),
+            *(word for each in (*topology.service_ranges, *topology.pod_ranges) for word in ("--reverse", each)),
             *("--health-address", "$(POD_IP):8080"),
             *("--metrics-address", "$(POD_IP):9153"),
             *("--resolv-conf", ""),  # the host's servers are no part of the lab

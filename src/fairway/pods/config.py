@@ -13,7 +13,8 @@ VERSION = "v1.36.0+fairway"  # the API version spoken, as kubectl's VERSION colu
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """`state_dir` keeps what must be found again after a restart. `node_ip` is the node's address on the segment;
+    """`state_dir` keeps what must be found again after a restart. `node_ip` is the node's address on the segment,
+    `other_ips` are those of other families (none: the node has one family);
     `cluster_dns` and `cluster_domain` go into pods' resolv.conf ("" for no cluster DNS). `port` with `cert_file` and
     `key_file` is where logs are served over TLS ("" for none); with `client_ca_file` only to clients it has signed.
     `node_resolv_conf` and `node_hosts` are the files that dnsPolicy Default and host-network pods pass on."""
@@ -21,6 +22,7 @@ class AgentConfig:
     node_name: str
     state_dir: Path
     node_ip: str
+    other_ips: tuple[str, ...] = ()
     cluster_dns: str = ""
     cluster_domain: str = "cluster.local"
     images: ImageTable = field(default_factory=ImageTable)
@@ -35,3 +37,8 @@ class AgentConfig:
     max_pods: int = 110
     node_resolv_conf: Path = Path("/etc/resolv.conf")
     node_hosts: Path = Path("/etc/hosts")
+
+    @property
+    def node_ips(self) -> tuple[str, ...]:
+        """The node's addresses, one per family, the first by which it is known."""
+        return (self.node_ip, *self.other_ips)

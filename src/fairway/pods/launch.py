@@ -46,7 +46,7 @@ class Launcher:
     def place(self, pod: Pod, addresses: tuple[str, ...]) -> Place:
         """Where the pod runs, for the downward API."""
         config = self._config
-        return Place(config.node_name, (config.node_ip,), addresses, self.hostname(pod), self._allocatable)
+        return Place(config.node_name, config.node_ips, addresses, self.hostname(pod), self._allocatable)
 
     async def request(
         self, pod: Pod, container: Container, addresses: tuple[str, ...]

@@ -69,7 +69,7 @@ def status_patch(present: Mapping[str, Any], config: AgentConfig, machine: Machi
     before = {condition["type"]: condition for condition in old.get("conditions") or []}
     wanted: Object = {
         "addresses": [
-            {"type": "InternalIP", "address": config.node_ip},
+            *({"type": "InternalIP", "address": address} for address in config.node_ips),
             {"type": "Hostname", "address": config.node_name},
         ],
         "capacity": capacity(config, machine),

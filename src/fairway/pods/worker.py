@@ -365,7 +365,7 @@ class Worker:
         """Make the API's status say what is true."""
         if self._gone:
             return
-        addresses = status.Addresses(self._pod_ips(), (self._ground.config.node_ip,))
+        addresses = status.Addresses(self._pod_ips(), self._ground.config.node_ips)
         wanted = status.build(self.pod, self.facts(), addresses, self._ground.clock())
         changed = status.difference(self.pod.status, wanted)
         if not changed:
@@ -430,7 +430,7 @@ class Worker:
         return Target(container, next(iter(self._pod_ips()), self._ground.config.node_ip), run)
 
     def _pod_ips(self) -> tuple[str, ...]:
-        return (self._ground.config.node_ip,) if self.pod.spec.host_network else self._addresses
+        return self._ground.config.node_ips if self.pod.spec.host_network else self._addresses
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guarded(work))

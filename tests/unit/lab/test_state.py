@@ -11,9 +11,10 @@ from fairway.lab.state import Process, StateDir, StateError, labs
 from fairway.lab.topology import plan
 
 
-def test_the_record_gives_the_topology_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("extra", [{}, {"dual": True}, {"dual": True, "router": True}])
+def test_the_record_gives_the_topology_back(tmp_path: Path, extra: dict[str, bool]) -> None:
     state = StateDir.named("lab", tmp_path)
-    topology = plan("lab", 2, api_port=7000)
+    topology = plan("lab", 2, api_port=7000, **extra)
     state.create(topology)
     assert state.exists()
     assert state.topology() == topology

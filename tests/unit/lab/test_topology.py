@@ -1,5 +1,8 @@
 """A lab's plan: who is where, and what is refused."""
 
+from ipaddress import ip_address, ip_network
+from itertools import combinations
+
 import pytest
 
 from fairway.lab.topology import TopologyError, plan
@@ -15,6 +18,31 @@ def test_the_standard_lab_is_the_address_plan() -> None:
     assert topology.service_range == addresses.SERVICE_RANGE
     assert topology.kubernetes_address == addresses.KUBERNETES_IP
     assert topology.dns_address == addresses.DNS_IP
+
+
+def test_a_lab_of_both_families_has_everything_twice() -> None:
+    topology = plan(nodes=3, dual=True, router=True)
+    on_segment = topology.on_segment()
+    assert {name: on_segment[name] for name in addresses.NODES} == {
+        name: (addresses.NODES[name], addresses.NODES_V6[name]) for name in addresses.NODES
+    }
+    assert on_segment["client"] == (addresses.OUTSIDE_CLIENT, addresses.OUTSIDE_CLIENT_V6)
+    assert on_segment["router"] == tuple(addresses.ROUTER.values())
+    assert topology.segments == (addresses.SEGMENT, addresses.SEGMENT_V6)
+    assert topology.pod_ranges == (addresses.POD_RANGE, addresses.POD_RANGE_V6)
+    assert topology.service_ranges == (addresses.SERVICE_RANGE, addresses.SERVICE_RANGE_V6)
+    assert [each.segment for each in topology.behind] == list(addresses.FAR_SEGMENT.values())
+    assert [each.client for each in topology.behind] == list(addresses.FAR_CLIENT.values())
+    networks = [*topology.segments, *topology.pod_ranges, *topology.service_ranges, *addresses.FAR_SEGMENT.values()]
+    assert not any(ip_network(a).overlaps(ip_network(b)) for a, b in combinations(networks, 2))
+    for ends, network in zip(topology.load_balancer_pool, topology.segments, strict=True):
+        assert all(ip_address(end) in ip_network(network) for end in ends.split("-"))
+
+
+def test_the_router_is_one_familys_in_a_lab_of_one() -> None:
+    topology = plan(nodes=1, router=True)
+    assert topology.members() == ["segment", "control", "node-a", "client", "router", "far"]
+    assert topology.on_segment()["router"] == (addresses.ROUTER[4],)
 
 
 def test_namespaces_carry_the_labs_name() -> None:
