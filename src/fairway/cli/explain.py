@@ -128,7 +128,7 @@ def _tell(answer: Answer, form: str, language: str, colour: bool) -> None:
         return
     for part, causes in parts:
         if form == "why":
-            click.echo(why(part, names, causes, say))
+            click.echo("\n".join(explain.wrapped(why(part, names, causes, say))))
         else:
             click.echo(explain.text(part, colour=colour, names=names, causes=causes, say=say))
 

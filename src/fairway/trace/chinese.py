@@ -159,7 +159,8 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     ("It is sent there for {verbatim}: {x}.", "送往那里是为了 {verbatim}：{x}。"),
     ("It is sent there for {verbatim}.", "送往那里是为了 {verbatim}。"),
     ("The receiver sees its own source {a}.", "接收方看到它自己的源地址 {a}。"),
-    ("The receiver sees the source {a}: {x}.", "接收方看到的源地址是 {a}：{x}。"),
+    ("The receiver sees the source {a}, masqueraded because {x}.", "接收方看到的源地址是 {a}，经过伪装，因为{x}。"),
+    ("The receiver sees the source {a}, {x}.", "接收方看到的源地址是 {a}，{x}。"),
     ("It would be otherwise if {x}.", "要改变结果：{x}。"),
     (
         "A hash of the packet decides in some rule: equal shares stand for what is fixed per connection.",
@@ -238,7 +239,7 @@ PHRASES: tuple[tuple[str, str], ...] = (
     ("not answered yet", "尚无回复"),
     ("rule {n} of {c} does not apply", "{c} 的规则 {n} 不适用"),
     ("rule {n} of {c} says so", "{c} 的规则 {n} 如此规定"),
-    ("by rule {n} of {c}", "依据 {c} 的规则 {n}"),
+    ("translated by rule {n} of {c}", "由 {c} 的规则 {n} 转换"),
     ("as its connection began", "与连接开始时一样"),
     ("the policy of {c} is {p}", "{c} 的默认策略是 {p}"),
     # chains
@@ -299,6 +300,7 @@ PHRASES: tuple[tuple[str, str], ...] = (
     ("one of its ports were asked ({x})", "改访问它的端口之一（{x}）"),
     ("the rules were written when it had no endpoint", "写规则时它还没有端点"),
     ("{x}; {y}", "{x}；{y}"),
+    ("{x} or {y}", "{x} 或 {y}"),
     ("{x} and {y}", "{x} 和 {y}"),
 )
 """Parts of sentences, tried in this order on what a place of a pattern holds."""

@@ -174,16 +174,21 @@ class _Note:
         return f"\x1b[{code}m{line}\x1b[0m" if self._colour else line
 
     def _wrap(self, paragraph: str, indent: str = "", paint: str = "") -> Iterator[str]:
-        lines = textwrap.wrap(
-            _breakable(self._say(paragraph)),
-            WIDTH,
-            initial_indent=indent,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        lines = [line.replace(_BREAK, "").rstrip(_BREAK) for line in lines]
+        lines = wrapped(self._say(paragraph), indent)
         yield from (self._paint(paint, line) if paint else line for line in lines)
+
+
+def wrapped(paragraph: str, indent: str = "") -> list[str]:
+    """The lines of a paragraph, of 100 columns at most; addresses and rules stay whole."""
+    lines = textwrap.wrap(
+        _breakable(paragraph),
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace(_BREAK, "").rstrip(_BREAK) for line in lines]
 
 
 _BREAK = "\u200b "

@@ -45,11 +45,18 @@ def _group(trace: Trace, paths: Sequence[Path], names: Mapping[str, str], causes
     if reason := _reason(paths, cause):
         yield reason
     if _arrives(first.outcome):
-        kept = first.source_seen == trace.packet.source and not first.outcome.masqueraded
-        instead = "" if kept else f": {_masquerade(first)}"
-        yield f"The receiver sees {'its own' if kept else 'the'} source {words.source_seen(first)}{instead}."
+        yield _source(trace, paths)
     if cause is not None and cause.remedy:
         yield f"It would be otherwise if {cause.remedy}."
+
+
+def _source(trace: Trace, paths: Sequence[Path]) -> str:
+    """Whom the receivers see; a node masquerades by the device that a packet leaves by, so these may be several."""
+    first = paths[0]
+    seen = " or ".join(dict.fromkeys(words.source_seen(path) for path in paths))
+    if first.source_seen == trace.packet.source and not first.outcome.masqueraded:
+        return f"The receiver sees its own source {seen}."
+    return f"The receiver sees the source {seen}, {_masquerade(first)}."
 
 
 def _end(trace: Trace, paths: Sequence[Path], names: Mapping[str, str]) -> str:
@@ -109,8 +116,8 @@ def _masquerade(path: Path) -> str:
     """Why the source is replaced."""
     for step in path.steps:
         if step.event in (Event.JUMP, Event.GOTO) and step.detail.startswith("KUBE-MARK-MASQ"):
-            return words.why_masquerade(step)
+            return f"masqueraded because {words.why_masquerade(step)}"
     found = next((s for s in reversed(path.steps) if s.event in (Event.MASQUERADE, Event.SNAT)), None)
     if found is None or not found.number:
         return "as its connection began"
-    return f"by rule {found.number} of {found.table} {found.chain}"
+    return f"translated by rule {found.number} of {found.table} {found.chain}"

@@ -35,6 +35,7 @@ def run(files: list[str], source: str, destination: str, *more: str) -> Result:
                 "The receiver sees its own source 10.244.1.5.",
             ],
         ),
+        ("198.51.100.9", "web", 0, ["The receiver sees the source 10.0.0.11, "]),
         (
             "198.51.100.9",
             "node:30080",
@@ -78,9 +79,10 @@ def run(files: list[str], source: str, destination: str, *more: str) -> Result:
 def test_why(files: list[str], source: str, destination: str, code: int | None, sentences: list[str]) -> None:
     told = run(files, source, destination, "--why")
     assert code is None or told.exit_code == code
-    assert len(told.stdout.splitlines()) == 1
+    assert max(map(len, told.stdout.splitlines())) <= 100
+    paragraph = told.stdout.replace("\n", " ")
     for sentence in sentences:
-        assert sentence in told.stdout
+        assert sentence in paragraph
 
 
 def test_each_endpoint_s_step_names_its_slice_and_pod(files: list[str]) -> None:
@@ -120,7 +122,8 @@ def test_the_note_names_the_field_below_the_rule(files: list[str]) -> None:
     ],
 )
 def test_why_in_chinese(files: list[str], source: str, destination: str, said: str) -> None:
-    assert said in run(files, source, destination, "--why", "--lang", "zh").stdout
+    told = run(files, source, destination, "--why", "--lang", "zh").stdout
+    assert "".join(said.split()) in "".join(told.split())
 
 
 @pytest.mark.parametrize("form", ["text", "svg", "html", "mermaid"])
