@@ -103,3 +103,6 @@ def test_in_both_families_from_behind_a_router(lab: Lab) -> None:
     for host, client in ((plan.NODES[node], plan.FAR_CLIENT[4]), (f"[{plan.NODES_V6[node]}]", plan.FAR_CLIENT[6])):
         url = f"http://{host}:8081"
         until(lambda url=url, client=client: source(lab, url, "far") == client, f"{host} sees {client}")  # type: ignore[misc]
+    traced = lab.fairway("trace", "--from", "far", "--to", f"[{plan.NODES_V6[node]}]:8081")
+    assert re.search(r"always +reaches \[fd00:10:244:", traced) and plan.FAR_CLIENT[6] in traced, traced
+    assert not re.search("^(ERROR|WARNING)", lab.fairway("doctor"), re.M)

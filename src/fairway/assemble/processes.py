@@ -144,27 +144,26 @@ def agent(state: StateDir, topology: Topology, node: str) -> None:
 
 
 def proxy(state: StateDir, topology: Topology, node: str) -> None:
-    """The node proxy of one node, inside the node's network namespace: that of `fairway proxy`, which leaves the
-    limits of connection tracking as they are and programs no external address but those of load balancers, which
-    the lab's own controller grants."""
+    """The node proxy of one node, inside the node's network namespace."""
 
     async def main(stop: asyncio.Event) -> None:
         plan = plan_of_proxy(topology, node)
         pace = replace(plan.pace, check=LOOK_SECONDS, verify=VERIFY_SECONDS)
         client = _client(state, f"proxy-{node}")
-        options = replace(plan.options, trusted_status=True)
-        await proxying.serve(client, replace(plan, pace=pace, options=options), stop)
+        await proxying.serve(client, replace(plan, pace=pace), stop)
         await client.close()
 
     run(main)
 
 
 def plan_of_proxy(topology: Topology, node: str) -> proxying.Plan:
-    """What a lab's node proxy is told."""
+    """What a lab's node proxy is told: as `fairway proxy`, to leave the limits of connection tracking as they are, and
+    to program no external address but those of load balancers, which the lab's own controller grants."""
     config = KubeProxyConfiguration(
         mode=topology.proxy_mode,
         cluster_cidr=",".join(topology.pod_ranges),
         hostname_override=node,
         conntrack=Conntrack(max_per_core=0, tcp_established_timeout=None, tcp_close_wait_timeout=None),
     )
-    return proxying.plan(config, allow_external_cidrs="")
+    plan = proxying.plan(config, allow_external_cidrs="")
+    return replace(plan, options=replace(plan.options, trusted_status=True))

@@ -82,8 +82,8 @@ def ask(state: StateDir, question: Question) -> Answer:
     wanted = Wanted.read(question.destination, Protocol(question.protocol))
     destination = find(catalogue, _lab_places(topology), wanted, question.namespace)
     start = _start(catalogue, topology, question, destination.address)
-    names = {node.address: node.name for node in topology.nodes} | catalogue.names()
-    names[topology.outside_client] = "the outside client"
+    people = {address: name for name, addresses in _people(topology).items() for address in addresses}
+    names = people | catalogue.names()
     scene = _observe(topology, start.member, bool(question.source_port)).scene(family_of(destination.address))
     source = start.address or own_address(scene.node, destination.address)
     packet = _packet(question, source, destination, wanted.protocol, question.in_interface or start.in_interface)
@@ -101,8 +101,21 @@ async def _fetch(kubeconfig: str | None) -> Catalogue:
 
 
 def _lab_places(topology: Topology) -> Places:
-    addresses = {node.name: node.address for node in topology.nodes} | {"client": topology.outside_client}
-    return Places(addresses, topology.domain)
+    named = {node.name: node.address for node in topology.nodes}
+    return Places(named | {name: addresses[0] for name, addresses in _outside(topology).items()}, topology.domain)
+
+
+def _outside(topology: Topology) -> dict[str, tuple[str, ...]]:
+    """The lab's members outside the cluster that may be asked about, with their addresses."""
+    behind = {"far": tuple(each.client for each in topology.behind)} if topology.behind else {}
+    return {"client": topology.on_segment()["client"], **behind}
+
+
+def _people(topology: Topology) -> dict[str, tuple[str, ...]]:
+    """What answers call those who have addresses."""
+    nodes = {node.name: node.addresses for node in topology.nodes}
+    said = {"client": "the outside client", "far": "the client behind the router"}
+    return nodes | {said[name]: addresses for name, addresses in _outside(topology).items()}
 
 
 def ask_here(question: Question, node: str, kubeconfig: str, objects: Catalogue) -> Answer:
@@ -264,15 +277,16 @@ def _pod(catalogue: Catalogue, question: Question) -> Object:
 
 
 def _outside_notes(topology: Topology, start: _Start, destination: Destination) -> Iterator[str]:
-    services = ipaddress.ip_network(topology.service_range)
-    if start.member == ROUTER and ipaddress.ip_address(destination.address) in services:
+    services = [ipaddress.ip_network(each) for each in topology.service_ranges]
+    outside = start.member in (ROUTER, "router")
+    if outside and any(ipaddress.ip_address(destination.address) in each for each in services):
         yield "The outside client is no part of the cluster: it has none of its rules; ClusterIPs lead nowhere."
 
 
 def _on_the_next_node(topology: Topology, start: _Start, first: Trace) -> Trace | None:
     """A packet to another node's own address is at that node's rules next: node ports are looked up there."""
     packet = first.packet
-    there = next((node.name for node in topology.nodes if node.address == packet.destination), "")
+    there = next((node.name for node in topology.nodes if packet.destination in node.addresses), "")
     path = first.branches[0]
     if there in ("", start.member) or len(first.branches) > 1 or path.outcome.verdict is not Verdict.UNTRANSLATED:
         return None
@@ -281,15 +295,20 @@ def _on_the_next_node(topology: Topology, start: _Start, first: Trace) -> Trace 
 
 
 def _start(catalogue: Catalogue, topology: Topology, question: Question, destination: str) -> _Start:
-    source = question.source
-    nodes = {node.name: node.address for node in topology.nodes}
-    owner = {address: name for name, address in nodes.items()}
+    source, family = question.source, family_of(destination)
+    owner = {address: node.name for node in topology.nodes for address in node.addresses}
+    outside = {address: name for name, addresses in _outside(topology).items() for address in addresses}
     address = _lab_places(topology).address(source)
-    if source in nodes or address in owner:
+    if address in owner:
         return _Start(owner[address], "", "")
-    if address == topology.outside_client:
+    if address in outside:
+        name = outside[address]
+        if name == source:
+            address = next((each for each in _outside(topology)[name] if family_of(each) is family), address)
         if destination in owner:
             return _Start(owner[destination], address, SEGMENT_DEVICE)
+        if name == "far":
+            return _Start("router", address, "eth1")
         return _Start(ROUTER, address, build.SEGMENT_BRIDGE)  # what is not on the segment goes to its router
     if address:
         pod = catalogue.pod_at(address)
@@ -298,7 +317,8 @@ def _start(catalogue: Catalogue, topology: Topology, question: Question, destina
     else:
         pod = _pod(catalogue, question)
     node = pod["spec"].get("nodeName") or ""
-    ip = next(iter(addresses_of(pod)), "")
+    ips = addresses_of(pod)
+    ip = next((each for each in ips if family_of(each) is family), next(iter(ips), ""))
     if not node or not ip:
         raise QuestionError(f"--from {source}: the pod has no node or no address yet")
     return _Start(node, "", "") if pod["spec"].get("hostNetwork") else _Start(node, ip, "cni0")

@@ -27,6 +27,12 @@ def condition(service: Object) -> Mapping[str, str] | None:
     return pods.condition(service, CONDITION)
 
 
+def granted(service: Object) -> bool:
+    """Whether the controller says that it gave what the status shows."""
+    said = condition(service)
+    return said is not None and said.get("status") == "True"
+
+
 def mark(service: Object) -> str:
     """The version of the record from which an address of this Service is being taken back; "" without such a mark."""
     said = condition(service)

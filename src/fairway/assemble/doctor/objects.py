@@ -9,11 +9,13 @@ from typing import Any
 from fairway.assemble.catalogue import Catalogue, Object, addresses_of
 from fairway.assemble.doctor.findings import Finding, Severity
 from fairway.control import backends, pods, whynot
+from fairway.control.loadbalancer_status import granted
 from fairway.desired.addresses import usable
 from fairway.dns import advice, names
 from fairway.node import ZONE_LABEL
 
 _SHOWN = 5
+_INGRESS = "status.loadBalancer.ingress"
 _NEAR = ("PreferClose", "PreferSameZone", "PreferSameNode")
 
 
@@ -187,13 +189,16 @@ def _external(service: Object) -> list[tuple[str, str]]:
     ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
     if spec.get("type") == "LoadBalancer":
         vips = [each["ip"] for each in ingress if each.get("ip") and each.get("ipMode", "VIP") != "Proxy"]
-        found += [(address, "status.loadBalancer.ingress") for address in vips]
+        found += [(address, _INGRESS) for address in vips]
     return found
 
 
 def _claimed(service: dict[str, Any]) -> Iterator[Finding]:
-    """Every address that a Service claims: whoever may write it draws in what is meant for that address."""
+    """Every address that a Service claims: whoever may write it draws in what is meant for that address. What the
+    controller of load balancers granted is no claim."""
     for address, where in _external(service):
+        if where == _INGRESS and granted(service):
+            continue
         message = f"it claims {address}: nodes that program it lead what is sent there to its endpoints (CVE-2020-8554)"
         yield _about(service, "claims", message, where, severity=Severity.NOTE, evidence=(address,))
 
@@ -211,6 +216,8 @@ def _collisions(catalogue: Catalogue) -> Iterator[Finding]:
     for _, service in sorted(catalogue.services.items()):
         for address, where in _external(service):
             taken = f"node {nodes[address]}" if address in nodes else cluster.get(address, "")
+            if where == _INGRESS and address in nodes and granted(dict(service)):
+                continue  # of the style "nodes"
             if taken and taken != _key(service):
                 message = f"it claims {address}, which is that of {taken}"
                 yield _about(dict(service), "takes-address", message, where, evidence=(address,))

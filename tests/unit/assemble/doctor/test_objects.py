@@ -200,3 +200,11 @@ def test_the_worst_comes_first_and_notes_alone_are_clean() -> None:
         "NOTE it claims an address\n\nAll: 1 error, 1 note."
     )
     assert as_json([error], ["node-a"])["findings"][0]["severity"] == "error"
+
+
+def test_what_the_controller_of_load_balancers_granted_is_no_claim() -> None:
+    condition = {"type": "fairway.io/LoadBalancer", "status": "True", "reason": "Assigned"}
+    for conditions, wanted in (([condition], set()), ([], {"claims", "takes-address"})):
+        status = {"loadBalancer": {"ingress": [{"ip": "10.0.0.12"}]}, "conditions": conditions}
+        granted = service(status=status, type="LoadBalancer")
+        assert {each.code for each in ask(granted, WEB, piece(endpoint(WEB)))} == wanted
