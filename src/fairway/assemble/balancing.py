@@ -13,12 +13,12 @@ import msgspec
 from fairway.assemble.inquiring import Cluster
 from fairway.client.base import ApiError, Client, Object
 from fairway.control.loadbalancer_claims import NAMESPACE, NODES, RECORD, Record, read
-from fairway.control.loadbalancer_pools import Settings, SettingsError
+from fairway.control.loadbalancer_pools import Settings, SettingsError, joined
 from fairway.control.loadbalancer_pools import read as read_settings
 from fairway.control.loadbalancer_requests import ingress, style_of
-from fairway.control.loadbalancer_status import condition
+from fairway.control.loadbalancer_status import condition, ranges_of
 from fairway.control.loops.loadbalancer import FIELD, SETTINGS
-from fairway.objects.kinds import CONFIG_MAP, SERVICE, SERVICE_CIDR
+from fairway.objects.kinds import CONFIG_MAP, NODE, SERVICE, SERVICE_CIDR
 
 _COLUMNS = ("SERVICE", "ADDRESSES", "SINCE", "WHY")
 
@@ -64,10 +64,11 @@ async def _ask(cluster: Cluster) -> Balancers:
     try:
         services = [msgspec.json.decode(raw) for raw in (await client.list(SERVICE)).items]
         cidrs = [msgspec.json.decode(raw) for raw in (await client.list(SERVICE_CIDR)).items]
+        nodes = [msgspec.json.decode(raw) for raw in (await client.list(NODE)).items]
         config, record = await _config_map(client, SETTINGS), read(await _config_map(client, RECORD))
     finally:
         await client.close()
-    return tell(services, cidrs, config, record)
+    return tell(services, cidrs, config, record, nodes)
 
 
 async def _config_map(client: Client, name: str) -> Object | None:
@@ -79,14 +80,21 @@ async def _config_map(client: Client, name: str) -> Object | None:
         return None
 
 
-def tell(services: Iterable[Object], cidrs: Iterable[Object], config: Object | None, record: Record) -> Balancers:
+def tell(
+    services: Iterable[Object],
+    cidrs: Iterable[Object],
+    config: Object | None,
+    record: Record,
+    nodes: Iterable[Object] = (),
+) -> Balancers:
     """The answer from the objects."""
     ranges = [ipaddress.ip_network(text) for cidr in cidrs for text in cidr["spec"].get("cidrs") or []]
+    pods = joined(text for node in nodes for text in ranges_of(node))
     where = f"ConfigMap {NAMESPACE}/{SETTINGS}"
     settings, line = Settings(), f"no {where}: the controller rests"
     if config is not None:
         try:
-            settings = read_settings(str((config.get("data") or {}).get(FIELD, "")), ranges)
+            settings = read_settings(str((config.get("data") or {}).get(FIELD, "")), ranges, pods)
             line = f"style {settings.style} ({where})"
         except SettingsError as error:
             line = f"{where} is refused: {error}"

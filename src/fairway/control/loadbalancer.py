@@ -19,11 +19,13 @@ from fairway.node import Network
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What else has addresses: nodes (address to name), Services (ranges), and node ports ((protocol, port) to
-    Service)."""
+    """What else has addresses: nodes (address to name), Services and pods (ranges), `others` (address to whose it is),
+    and node ports ((protocol, port) to Service)."""
 
     nodes: Mapping[str, str] = field(default_factory=dict)
     service_ranges: tuple[Network, ...] = ()
+    pod_ranges: tuple[Network, ...] = ()
+    others: Mapping[str, str] = field(default_factory=dict)
     node_ports: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
 
@@ -137,9 +139,12 @@ class _Table:
             if asked and address not in asked:
                 return Reason("AnotherAsked", f"{asked[0]} is asked for")
         why = self._objection(address, request)
-        if why is not None and why.word == "OutsidePools" and self._settings.refused:
-            return None
-        return why
+        return None if why is not None and self._bearable(why) else why
+
+    def _bearable(self, why: Reason) -> bool:
+        """Whether what speaks against giving an address is no reason to take it back: somebody else came to it later,
+        or its pool may be one that cannot be read."""
+        return why.word == "InUse" or (why.word in ("OutsidePools", "PodRange") and bool(self._settings.refused))
 
     def grant(self, request: Request) -> None:
         """Give a Service what it lacks, or say why not."""
@@ -227,12 +232,24 @@ class _Table:
         for network in self._facts.service_ranges:
             if number in network:
                 return Reason("ServiceRange", f"{address} lies in the Service range {network}")
+        if any(number in each for each in self._settings.reserved):
+            return Reason("Reserved", f"{address} is reserved by the settings")
         pool = self._settings.pool_of(number)
         if pool is None:
-            return Reason("OutsidePools", f"{address} lies outside every pool")
+            return self._outside(address)
+        if address in self._facts.others:
+            return Reason("InUse", f"{address} is {self._facts.others[address]}")
         if request.pool and pool.name != request.pool:
             return Reason("OutsidePools", f"{address} lies in pool {pool.name!r}, {request.pool!r} is asked for")
         return self._taken(address, request)
+
+    def _outside(self, address: str) -> Reason:
+        """What to say of an address of no pool. Pools do not touch ranges of pods: these are looked at here alone."""
+        number = ipaddress.ip_address(address)
+        for network in self._facts.pod_ranges:
+            if number in network:
+                return Reason("PodRange", f"{address} lies in the pods' range {network}")
+        return Reason("OutsidePools", f"{address} lies outside every pool")
 
     def _port_objection(self, request: Request) -> Reason | None:
         for protocol, port in request.terms.ports:

@@ -1,13 +1,14 @@
 """Pools of load-balancer addresses and the settings they stand in, read from text by people. Pure.
 
 Settings (YAML or JSON): `style` ("addresses": out of pools; "nodes": the nodes' own), `nodeSelector` (labels of the
-nodes of the second style) and `pools`, a list of `name`, `addresses` (CIDRs, or FIRST-LAST) and `autoAssign`.
+nodes of the second style), `reserved` (addresses of somebody else: gateways, hosts; never given) and `pools`, a list of
+`name`, `addresses` (CIDRs, or FIRST-LAST) and `autoAssign`.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ Style = Literal["addresses", "nodes"]
 STYLES: tuple[Style, ...] = ("addresses", "nodes")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _DEPTH = 8
+_FIELDS = ("style", "nodeSelector", "reserved", "pools")
 
 
 class SettingsError(ValueError):
@@ -84,14 +86,26 @@ class Settings:
     node_labels: Mapping[str, str] = field(default_factory=dict)
     pools: tuple[Pool, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    reserved: tuple[Range, ...] = ()
 
     def pool_of(self, address: Address) -> Pool | None:
         """The pool an address lies in."""
         return next((pool for pool in self.pools if address in pool), None)
 
 
-def read(text: str, services: Sequence[Network]) -> Settings:
-    """The settings in `text`; no pool may touch the ranges of `services`.
+_NO_HOSTS = tuple(
+    Range(each[0], each[-1])
+    for text in (
+        *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32"),
+        *("::/96", "::ffff:0:0/96", "fe80::/10", "ff00::/8"),
+    )
+    for each in [ipaddress.ip_network(text)]
+)
+"""What no host beyond the link can have for its own (RFC 6890, RFC 4291)."""
+
+
+def read(text: str, services: Sequence[Network], pods: Sequence[Network] = ()) -> Settings:
+    """The settings in `text`; no pool may touch the ranges of `services` and `pods`.
 
     Raises SettingsError for what is no settings at all; a pool that is wrong is refused alone."""
     try:
@@ -99,11 +113,11 @@ def read(text: str, services: Sequence[Network]) -> Settings:
     except Malformed as error:
         raise SettingsError(str(error)) from error
     if len(documents) != 1 or not isinstance(documents[0], dict):
-        raise SettingsError("one mapping with style, nodeSelector and pools is expected")
+        raise SettingsError(f"one mapping with {', '.join(_FIELDS)} is expected")
     said = documents[0]
-    unknown = sorted(str(name) for name in said.keys() - {"style", "nodeSelector", "pools"})
+    unknown = sorted(str(name) for name in said.keys() - set(_FIELDS))
     if unknown:
-        raise SettingsError(f"unknown field {unknown[0]!r}; there are style, nodeSelector and pools")
+        raise SettingsError(f"unknown field {unknown[0]!r}; there are {', '.join(_FIELDS)}")
     style = next((each for each in STYLES if each == said.get("style", "addresses")), None)
     if style is None:
         raise SettingsError(f"style: {said['style']!r} is neither 'addresses' nor 'nodes'")
@@ -112,18 +126,36 @@ def read(text: str, services: Sequence[Network]) -> Settings:
         raise SettingsError("nodeSelector: a mapping of labels to texts is expected")
     if not isinstance(pools, list):
         raise SettingsError("pools: a list is expected")
-    good, bad = _pools(pools, services)
-    return Settings(style, labels, good, bad)
+    taken = [("Service range", each) for each in services] + [("pods' range", each) for each in pods]
+    good, bad = _pools(pools, [(f"the {what} {each}", Range(each[0], each[-1])) for what, each in taken])
+    return Settings(style, labels, good, bad, _reserved(said.get("reserved") or []))
 
 
-def _pools(said: Sequence[Any], services: Sequence[Network]) -> tuple[tuple[Pool, ...], tuple[Refusal, ...]]:
+def joined(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Networks of both families, those that lie side by side as one."""
+    networks = [ipaddress.ip_network(text) for text in texts]
+    v4 = [each for each in networks if isinstance(each, ipaddress.IPv4Network)]
+    v6 = [each for each in networks if isinstance(each, ipaddress.IPv6Network)]
+    return (*ipaddress.collapse_addresses(v4), *ipaddress.collapse_addresses(v6))
+
+
+def _reserved(said: Any) -> tuple[Range, ...]:
+    if not isinstance(said, list):
+        raise SettingsError("reserved: a list of addresses, CIDRs and FIRST-LAST ranges is expected")
+    try:
+        return tuple(_range(each) for each in said)
+    except ValueError as error:
+        raise SettingsError(f"reserved: {error}") from error
+
+
+def _pools(said: Sequence[Any], ranges: Sequence[tuple[str, Range]]) -> tuple[tuple[Pool, ...], tuple[Refusal, ...]]:
     good: list[Pool] = []
     bad: list[Refusal] = []
     for index, each in enumerate(said):
         name = str(each.get("name") or f"pools[{index}]") if isinstance(each, dict) else f"pools[{index}]"
         try:
             pool = _pool(name, each)
-            _require_own(pool, good, services)
+            _require_own(pool, good, ranges)
         except ValueError as error:
             bad.append(Refusal(name, str(error)))
         else:
@@ -158,19 +190,14 @@ def _range(text: Any) -> Range:
     return found
 
 
-def _require_own(pool: Pool, others: Sequence[Pool], services: Sequence[Network]) -> None:
-    for other in others:
-        if other.name == pool.name:
-            raise ValueError("another pool has this name")
-    for each in pool.ranges:
-        if any(
-            address.is_multicast or address.is_loopback or address.is_unspecified for address in (each.first, each.last)
-        ):
+def _require_own(pool: Pool, others: Sequence[Pool], ranges: Sequence[tuple[str, Range]]) -> None:
+    if any(other.name == pool.name for other in others):
+        raise ValueError("another pool has this name")
+    taken = [(f"{each} of pool {other.name!r}", each) for other in others for each in other.ranges]
+    for index, each in enumerate(pool.ranges):
+        if any(each.overlaps(network) for network in _NO_HOSTS):
             raise ValueError(f"{each} holds addresses that are no host's")
-        for other in others:
-            for taken in other.ranges:
-                if each.overlaps(taken):
-                    raise ValueError(f"{each} overlaps {taken} of pool {other.name!r}")
-        for network in services:
-            if each.overlaps(Range(network[0], network[-1])):
-                raise ValueError(f"{each} overlaps the Service range {network}")
+        before = [(f"{other} before it", other) for other in pool.ranges[:index]]
+        for what, other in (*before, *taken, *ranges):
+            if each.overlaps(other):
+                raise ValueError(f"{each} overlaps {what}")

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from fairway.client.base import Object
 from fairway.control import pods
 from fairway.control.loadbalancer_claims import Terms
-from fairway.control.loadbalancer_pools import Style
+from fairway.control.loadbalancer_pools import Address, Style
 
-ADDRESSES = "fairway.io/load-balancer-ips"
-POOL = "fairway.io/load-balancer-pool"
-SHARING = "fairway.io/load-balancer-sharing-key"
+PREFIX = "fairway.io/load-balancer-"
+ADDRESSES = f"{PREFIX}ips"
+POOL = f"{PREFIX}pool"
+SHARING = f"{PREFIX}sharing-key"
 CLASSES: Mapping[str, Style] = {"fairway.io/l2": "addresses", "fairway.io/nodes": "nodes"}
 """The values of spec.loadBalancerClass that are ours; without one the settings decide."""
 
@@ -62,6 +63,7 @@ def request(service: Object, default: Style) -> Request | None:
     said = metadata.get("annotations") or {}
     versions = tuple(_VERSIONS[each] for each in spec.get("ipFamilies") or ["IPv4"])
     wanted, error = _wanted(spec.get("loadBalancerIP") or "", said.get(ADDRESSES, ""), versions)
+    unknown = sorted(name for name in said if name.startswith(PREFIX) and name not in (ADDRESSES, POOL, SHARING))
     return Request(
         uid=pods.uid(service),
         namespace=metadata.get("namespace", ""),
@@ -73,7 +75,7 @@ def request(service: Object, default: Style) -> Request | None:
         terms=_terms(spec, said.get(SHARING, "")),
         wanted=wanted,
         pool=said.get(POOL, ""),
-        error=error,
+        error=error or (f"annotation {unknown[0]}: there are {ADDRESSES}, {POOL} and {SHARING}" if unknown else ""),
         shown=tuple(each["ip"] for each in ingress(service) if each.get("ip")),
     )
 
@@ -97,12 +99,19 @@ def _wanted(field: str, annotation: str, versions: tuple[int, ...]) -> tuple[tup
     sources += [(f"annotation {ADDRESSES}", text.strip()) for text in annotation.split(",") if annotation]
     found: dict[int, str] = {}
     for where, text in sources:
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
+        address = _address(text)
+        if address is None:
             return (), f"{where}: {text!r} is no IP address"
         if address.version not in versions:
             return (), f"{where}: {text} is IPv{address.version}, which is not in spec.ipFamilies"
         if found.setdefault(address.version, str(address)) != str(address):
             return (), f"{where}: {text}, but {found[address.version]} is asked for, too"
     return tuple(found[version] for version in versions if version in found), ""
+
+
+def _address(text: str) -> Address | None:
+    """The address; None for what is none, and for one that counts on a single link (RFC 4007)."""
+    try:
+        return None if "%" in text else ipaddress.ip_address(text)
+    except ValueError:
+        return None

@@ -104,6 +104,12 @@ def addresses_of(node: Object) -> list[str]:
     return [each["address"] for kind in ("ExternalIP", "InternalIP") for each in said if each.get("type") == kind]
 
 
+def ranges_of(node: Object) -> list[str]:
+    """Where the addresses of a node's pods come from."""
+    spec = node.get("spec") or {}
+    return list(spec.get("podCIDRs") or filter(None, [spec.get("podCIDR")]))
+
+
 def _origin(shown: Sequence[str], of_nodes: bool, settings: Settings) -> str:
     if of_nodes:
         return "the addresses of the nodes that serve it"

@@ -47,7 +47,10 @@ def dns_account() -> list[dict[str, Any]]:
 
 def load_balancer_settings(topology: Topology) -> dict[str, Any]:
     """What the controller of load balancers goes by: like everything it reads, there to be changed with kubectl."""
-    config = [f"style: {topology.load_balancer_style}", "pools:"]
+    nodes = {node.name for node in topology.nodes}
+    others = [each for name, addresses in topology.on_segment().items() if name not in nodes for each in addresses]
+    config = [f"style: {topology.load_balancer_style}", "reserved:"]
+    config += [*(f"- {each}" for each in (*topology.gateways, *others)), "pools:"]
     config += ["- name: default", "  addresses:", *(f"  - {each}" for each in topology.load_balancer_pool)]
     return {
         "apiVersion": "v1",

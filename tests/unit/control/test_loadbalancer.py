@@ -9,7 +9,7 @@ import pytest
 
 from fairway.control.loadbalancer import Decision, Facts, decide
 from fairway.control.loadbalancer_claims import NODES, Claim, read
-from fairway.control.loadbalancer_pools import Settings, SettingsError
+from fairway.control.loadbalancer_pools import Settings, SettingsError, joined
 from fairway.control.loadbalancer_pools import read as read_settings
 from fairway.control.loadbalancer_requests import Request, request
 from fairway.control.loadbalancer_status import serving
@@ -69,6 +69,12 @@ STRICT = DUAL | {"ipFamilyPolicy": "RequireDualStack"}
         ({}, {"loadBalancerIP": "10.0.0.200"}, "NodeAddress"),
         ({}, {"loadBalancerIP": "10.96.0.7"}, "ServiceRange"),
         ({}, {"loadBalancerIP": "172.16.0.1"}, "OutsidePools"),
+        ({}, {"loadBalancerIP": "10.244.1.9"}, "PodRange"),
+        ({}, {"loadBalancerIP": "10.0.0.1"}, "Reserved"),
+        ({}, {"loadBalancerIP": "192.0.2.3"}, "InUse"),
+        ({"ips": "fe80::1%eth0"}, STRICT, "Malformed"),
+        ({"ip": "10.0.0.201"}, {}, "Malformed"),  # there is no such annotation
+        ({"ips": "10.0.0.201;fd00::1"}, DUAL, "Malformed"),
         ({}, {"loadBalancerIP": "fd00::1"}, "Malformed"),
         ({"ips": "10.0.0"}, {}, "Malformed"),
         ({"ips": "10.0.0.201,10.0.0.202"}, {}, "Malformed"),
@@ -81,8 +87,38 @@ STRICT = DUAL | {"ipFamilyPolicy": "RequireDualStack"}
     ],
 )
 def test_a_wish_and_its_answer(annotations: dict[str, str], spec: dict[str, Any], wanted: str) -> None:
-    ranges = (ip_network("10.96.0.0/12"),)
-    assert outcome(settle(wish("a", annotations, **spec), nodes={"10.0.0.200": "n"}, service_ranges=ranges)) == wanted
+    facts: dict[str, Any] = {
+        "nodes": {"10.0.0.200": "n"},
+        "service_ranges": (ip_network("10.96.0.0/12"),),
+        "pod_ranges": (ip_network("10.244.0.0/16"),),
+        "others": {"192.0.2.3": "where default/kubernetes is served"},
+    }
+    settings = read_settings(f"{{reserved: [10.0.0.1], pools: [{LAN}, {SIX}, {SPECIAL}]}}", ())
+    assert outcome(settle(wish("a", annotations, **spec), settings=settings, **facts)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("reserved", "facts", "why"),
+    [
+        ("", {"nodes": {"10.0.0.201": "n"}}, "10.0.0.201 is the address of node n"),
+        ("10.0.0.201", {}, "10.0.0.201 is reserved by the settings"),
+        ("10.0.0.0/24", {}, "10.0.0.201 is reserved by the settings"),
+        ("", {"others": {"10.0.0.201": "the address of x/y"}}, None),  # they came later
+    ],
+)
+def test_what_is_given_is_taken_back_when_it_is_another_hosts(
+    reserved: str, facts: dict[str, Any], why: str | None
+) -> None:
+    held = Claim("a", "default", "a", ("10.0.0.201",), wish("a").terms)
+    settings = read_settings(f"{{reserved: [{reserved}], pools: [{LAN}]}}", ())
+    withdrawn = settle(wish("a"), claims=(held,), settings=settings, **facts).withdrawn
+    assert (withdrawn["a"]["10.0.0.201"].text if withdrawn else None) == why
+
+
+def test_none_of_what_is_somebody_elses_is_given_unasked() -> None:
+    settings = read_settings(f"{{reserved: [10.0.0.200], pools: [{LAN}]}}", ())
+    decision = settle(wish("a"), wish("b"), settings=settings, others={"10.0.0.201": "the address of x/y"})
+    assert (outcome(decision, "a"), outcome(decision, "b")) == ("10.0.0.202", "PoolEmpty")
 
 
 def test_who_waits_is_told_by_whom_the_address_is_held() -> None:
@@ -202,6 +238,12 @@ def test_nodes_that_serve_are_ready_labelled_and_under_local_have_an_endpoint() 
         ("{name: b, addresses: [10.9.0.9-10.9.0.1]}", "10.9.0.9-10.9.0.1: the last address comes before the first"),
         ("{name: b, addresses: [10.9.0.1/24]}", "10.9.0.1/24 has host bits set"),
         ("{name: b, addresses: [224.0.0.0/24]}", "224.0.0.0-224.0.0.255 holds addresses that are no host's"),
+        ("{name: b, addresses: [192.168.0.0-240.0.0.0]}", "192.168.0.0-240.0.0.0 holds addresses that are no host's"),
+        ("{name: b, addresses: ['fe80::/64']}", "fe80::-fe80::ffff:ffff:ffff:ffff holds addresses that are no host's"),
+        ("{name: b, addresses: ['::/0']}", f"::-{'ffff:' * 7}ffff holds addresses that are no host's"),
+        ("{name: b, addresses: [10.9.0.0/24, 10.9.0.7]}", "10.9.0.7-10.9.0.7 overlaps 10.9.0.0-10.9.0.255 before it"),
+        ("{name: b, addresses: [10.244.0.0/24]}", "10.244.0.0-10.244.0.255 overlaps the pods' range 10.244.0.0/23"),
+        ("{name: b, addresses: [10.90.0.0-10.97.0.0]}", "10.90.0.0-10.97.0.0 overlaps the Service range 10.96.0.0/12"),
         ("{name: b, addresses: []}", "addresses: a list of CIDRs and FIRST-LAST ranges is expected"),
         ("{name: b, addresses: [7]}", "7 is neither a CIDR nor FIRST-LAST"),
         ("{name: b, addresses: [10.9.0.0/24], autoAssign: 3}", "autoAssign: 3 is neither true nor false"),
@@ -210,13 +252,27 @@ def test_nodes_that_serve_are_ready_labelled_and_under_local_have_an_endpoint() 
     ],
 )
 def test_a_wrong_pool_is_refused_by_name_and_the_others_serve(pool: str, why: str) -> None:
-    found = pools(LAN, pool)
+    services, pods = (ip_network("10.96.0.0/12"),), joined(["10.244.1.0/24", "fd00:244::/64", "10.244.0.0/24"])
+    found = read_settings(f"pools: [{LAN}, {pool}]", services, pods)
     [refusal] = found.refused
     assert refusal.why == why and [each.name for each in found.pools] == ["lan"]
 
 
 @pytest.mark.parametrize(
-    "text", ["", "- a", "pools: {a: b}", "style: arp", "polls: []", "nodeSelector: [a]", "a: [", "a: 1\n---\nb: 2"]
+    "text",
+    [
+        "reserved: 10.0.0.1",
+        "reserved: [10.0.0]",
+        "reserved: [7]",
+        "",
+        "- a",
+        "pools: {a: b}",
+        "style: arp",
+        "polls: []",
+        "nodeSelector: [a]",
+        "a: [",
+        "a: 1\n---\nb: 2",
+    ],
 )
 def test_settings_that_are_none_are_refused_as_a_whole(text: str) -> None:
     with pytest.raises(SettingsError):

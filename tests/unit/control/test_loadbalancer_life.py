@@ -10,7 +10,7 @@ import pytest
 from fairway.client.base import ApiError, Client, Object
 from fairway.control.loadbalancer_claims import RECORD, read
 from fairway.control.manager import run
-from fairway.objects.kinds import CONFIG_MAP, EVENT, SERVICE, Kind
+from fairway.objects.kinds import CONFIG_MAP, EVENT, NODE, SERVICE, Kind
 from tests.unit.control.stage import CONFIG, Stage, play, service, staged
 
 POOL = "pools: [{name: lan, addresses: [10.0.0.200-10.0.0.201]}]"
@@ -91,6 +91,41 @@ def test_pools_change_and_what_fits_stays() -> None:
             await stage.client.update(CONFIG_MAP, settings("pools: [{name: new, addresses: [10.0.0.201-10.0.0.210]}]"))
             await reach(stage, "a", "10.0.0.203")
             await reach(stage, "b", "10.0.0.201")
+
+    play(scene)
+
+
+def test_whoever_asks_for_what_is_somebody_elses_is_told_and_others_are_served() -> None:
+    """The API server's address, one that another controller gave, a pod's, one of a pool that overlaps another."""
+
+    async def scene() -> None:
+        async with staged(SERVICE, NODE, EVENT) as stage:
+            await stage.until(lambda: sum("podCIDR" in each["spec"] for each in stage.items(NODE, "")) == 3)
+            foreign = balanced("foreign", loadBalancerClass="example.com/other")
+            foreign = await stage.client.create(SERVICE, foreign, "default")
+            foreign["status"] = {"loadBalancer": {"ingress": [{"ip": "10.0.0.11"}]}}
+            await stage.client.update(SERVICE, foreign, subresource="status")
+            pool = "pools: [{name: lan, addresses: [10.0.0.10-10.0.0.12]}, {name: more, addresses: [10.0.0.0/24]}]"
+            await stage.client.create(CONFIG_MAP, settings(pool), "kube-system")
+            for address, word in (("10.0.0.10", "InUse"), ("10.0.0.11", "InUse"), ("10.244.0.7", "PodRange")):
+                name = f"asks-{address.rpartition('.')[2]}"
+                await stage.client.create(SERVICE, balanced(name, loadBalancerIP=address), "default")
+                await reach(stage, name, word)
+            misspelt = balanced("misspelt", {"fairway.io/load-balancer-ip": "10.0.0.12"})
+            await stage.client.create(SERVICE, misspelt, "default")
+            await reach(stage, "misspelt", "Malformed")
+            await stage.client.create(SERVICE, balanced("plain"), "default")
+            await reach(stage, "plain", "10.0.0.12")
+            reasons = {"InUse", "PodRange", "Malformed", "Assigned", "PoolRefused"}
+            await stage.until(
+                lambda: (
+                    reasons
+                    <= {each["reason"] for space in ("default", "kube-system") for each in stage.items(EVENT, space)}
+                )
+            )
+            messages = {each["message"] for each in stage.items(EVENT)}
+            assert "10.0.0.10 is where default/kubernetes is served" in messages
+            assert "10.0.0.11 is the address of default/foreign, which is another controller's" in messages
 
     play(scene)
 

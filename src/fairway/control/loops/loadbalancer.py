@@ -11,10 +11,10 @@ from fairway.control import pods
 from fairway.control.cluster import Cluster
 from fairway.control.loadbalancer import Facts
 from fairway.control.loadbalancer_claims import Claim, Record
-from fairway.control.loadbalancer_pools import Settings, SettingsError, read
-from fairway.control.loadbalancer_requests import Request
+from fairway.control.loadbalancer_pools import Settings, SettingsError, joined, read
+from fairway.control.loadbalancer_requests import Request, ingress, style_of
 from fairway.control.loadbalancer_round import Scene, settle
-from fairway.control.loadbalancer_status import addresses_of, condition, serving
+from fairway.control.loadbalancer_status import addresses_of, condition, ranges_of, serving
 from fairway.control.reconcile import Reconciler
 from fairway.control.writes import Note, Update
 from fairway.node import Network
@@ -26,6 +26,7 @@ FIELD = "config"
 _ROUND = "addresses"
 _OURS, _NODE_PORTS = "ours", "node ports"
 _GATHER_SECONDS = 0.02
+_API_SERVERS = "default/kubernetes"
 
 
 class LoadBalancers:
@@ -40,6 +41,7 @@ class LoadBalancers:
         self._cidrs = cluster.mirrors[SERVICE_CIDR]
         self._sorts = self._services.index(_sorts)
         self._backing = self._slices.index(_backed)
+        self._pod_ranges: tuple[Network, ...] = ()
         self._told = ""
         self._refusal: ApiError | None = None
         """Of this round: one Service's refused status does not keep the others' from being written."""
@@ -55,6 +57,7 @@ class LoadBalancers:
 
     def _node_changed(self, change: Change[Object]) -> None:
         if _bearing(change.old) != _bearing(change.new):
+            self._pod_ranges = joined(text for node in self._nodes.items.values() for text in ranges_of(node))
             self.queue.add(_ROUND)
 
     def _slice_changed(self, change: Change[Object]) -> None:
@@ -91,7 +94,7 @@ class LoadBalancers:
         if found is None:
             return None
         try:
-            settings = read(str((found.get("data") or {}).get(FIELD, "")), self._service_ranges())
+            settings = read(str((found.get("data") or {}).get(FIELD, "")), self._service_ranges(), self._pod_ranges)
         except SettingsError as error:
             self._tell(
                 found, [("SettingsRefused", f"{FIELD}: {error}; nothing is given or taken back until it is put right")]
@@ -119,9 +122,11 @@ class LoadBalancers:
             service = self._services.items.get((claim.namespace, claim.name))
             if service is not None and pods.uid(service) == claim.uid:
                 services[claim.uid] = service
-        return Scene(services, settings, self._facts(), lambda wish: self._own(wish, settings), self._cluster.clock())
+        return Scene(
+            services, settings, self._facts(settings), lambda wish: self._own(wish, settings), self._cluster.clock()
+        )
 
-    def _facts(self) -> Facts:
+    def _facts(self, settings: Settings) -> Facts:
         nodes = {text: node["metadata"]["name"] for node in self._nodes.items.values() for text in addresses_of(node)}
         node_ports = {
             (port.get("protocol", "TCP"), port["nodePort"]): "/".join(key)
@@ -129,7 +134,23 @@ class LoadBalancers:
             for port in self._services.items[key]["spec"]["ports"]
             if port.get("nodePort")
         }
-        return Facts(nodes, self._service_ranges(), node_ports)
+        return Facts(nodes, self._service_ranges(), self._pod_ranges, self._others(settings), node_ports)
+
+    def _others(self, settings: Settings) -> dict[str, str]:
+        """Addresses that are somebody else's: the API servers', and what other controllers gave Services of theirs."""
+        servers = self._slices.look_up(self._backing, _API_SERVERS)
+        found = {
+            address: f"where {_API_SERVERS} is served"
+            for piece in servers
+            for endpoint in piece.get("endpoints") or []
+            for address in endpoint.get("addresses") or []
+        }
+        for service in self._services.look_up(self._sorts, _OURS):
+            if style_of(service, settings.style) is None and condition(service) is None:
+                metadata = service["metadata"]
+                who = f"the address of {metadata['namespace']}/{metadata['name']}, which is another controller's"
+                found |= {each["ip"]: who for each in ingress(service) if each.get("ip")}
+        return found
 
     def _own(self, wish: Request, settings: Settings) -> tuple[str, ...]:
         slices = self._slices.look_up(self._backing, wish.who)
@@ -193,4 +214,4 @@ def _backed(piece: Object) -> list[str]:
 
 def _bearing(node: Object | None) -> object:
     """What of a node bears on load balancers."""
-    return None if node is None else (addresses_of(node), pods.is_ready(node), pods.labels(node))
+    return None if node is None else (addresses_of(node), pods.is_ready(node), pods.labels(node), ranges_of(node))
