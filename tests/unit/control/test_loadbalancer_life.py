@@ -100,7 +100,7 @@ def test_whoever_asks_for_what_is_somebody_elses_is_told_and_others_are_served()
 
     async def scene() -> None:
         async with staged(SERVICE, NODE, EVENT) as stage:
-            await stage.until(lambda: sum("podCIDR" in each["spec"] for each in stage.items(NODE, "")) == 3)
+            await stage.until(lambda: sum("podCIDR" in each.get("spec", {}) for each in stage.items(NODE, "")) == 3)
             foreign = balanced("foreign", loadBalancerClass="example.com/other")
             foreign = await stage.client.create(SERVICE, foreign, "default")
             foreign["status"] = {"loadBalancer": {"ingress": [{"ip": "10.0.0.11"}]}}
