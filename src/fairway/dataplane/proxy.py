@@ -289,6 +289,9 @@ class Proxy:
             self._repaired(heard, report)
 
     def _repaired(self, heard: Sequence[Notice], report: Report) -> None:
+        if self._watch is not None:
+            # who came while we looked has said so meanwhile; what else he did is for the next look
+            heard = [*heard, *self._watch.overheard()]
         who = " and ".join(culprits(heard)) or "somebody"
         _log.warning("%s changed the proxy's rules; %d lines were written again", who, report.lines)
         self.status.repaired += 1

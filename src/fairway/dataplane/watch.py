@@ -60,6 +60,11 @@ class Watch:
         """Whether something was heard that was not taken yet."""
         return bool(self._heard)
 
+    def overheard(self) -> Sequence[Notice]:
+        """What was said until this moment and not taken yet; it stays to be taken."""
+        self.hear()
+        return tuple(self._heard)
+
     def take(self) -> Sequence[Notice]:
         """What concerns us and was heard since the last time."""
         heard, self._heard = self._heard, []

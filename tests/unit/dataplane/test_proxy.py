@@ -17,12 +17,14 @@ from fairway.client.base import Client
 from fairway.dataplane.proxy import Pace, Proxy
 from fairway.dataplane.sync import RuleSync
 from fairway.desired.options import ProxyOptions
-from fairway.kernel.base import Flow, Refused
+from fairway.kernel.base import Flow, Notice, Refused
 from fairway.kernel.fake.conntrack import FakeConntrack
 from fairway.kernel.fake.netfilter import FakeNetfilter
+from fairway.kernel.fake.nftables import FakeNftables, FakeNotices
 from fairway.node import Interface
 from fairway.objects.kinds import ENDPOINT_SLICE, NODE, SERVICE, Kind
 from fairway.packet import Family
+from fairway.ruleset.nft import TableName
 from tests.unit.dataplane.fake_api import FakeApi
 from tests.unit.desired.objects import OPTIONS, endpoint, node, service_json, slice_json
 
@@ -56,6 +58,7 @@ class Stage:
     """A running proxy with its API server and kernel."""
 
     def __init__(self, pace: Pace = QUICK, flows: tuple[Flow, ...] = (), options: ProxyOptions = OPTIONS) -> None:
+        self.pace = pace
         self.node = node()
         self.api = FakeApi()
         self.kernel = Kernel()
@@ -218,6 +221,33 @@ def test_rules_that_somebody_flushed_come_back() -> None:
             await stage.until(lambda: stage.kernel.save(Family.IPV4).count("-j KUBE-SVC-") == 1)
 
     play(scenario())
+
+
+def test_who_comes_while_the_rules_are_looked_at_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """The look begins before the kernel has said anything, and finds the rules gone."""
+    stage = Stage(Pace(gather=0.0, check=0.01))
+    notices = FakeNotices(FakeNftables())
+    flush = Notice(tables=frozenset({TableName("ip", "nat")}), process=7, program="iptables")
+
+    class Flushed(RuleSync):
+        def intact(self) -> bool:
+            if not stage.proxy.status.repaired:
+                stage.kernel.restore(Family.IPV4, "*nat\n-F PREROUTING\n-F OUTPUT\n-F KUBE-SERVICES\nCOMMIT\n")
+                notices.tell(flush, 0)
+            return super().intact()
+
+    rules = Flushed(stage.kernel, stage.conntrack)
+    api = cast("Client", stage.api)
+    stage.proxy = Proxy(api, rules, lambda: stage.node, OPTIONS, pace=stage.pace, listen=lambda: notices)
+
+    async def scenario() -> None:
+        await stage.put_web("10.244.0.5")
+        async with stage.running():
+            await stage.until(lambda: stage.proxy.status.repaired > 0)
+
+    play(scenario())
+    assert "iptables (process 7) changed the proxy's rules" in caplog.text
+    assert "somebody" not in caplog.text
 
 
 def test_a_changed_rule_deep_inside_is_found_by_comparing_all() -> None:
