@@ -72,6 +72,7 @@ class Bench:
         self.kubeconfig = folder / "api" / "admin.kubeconfig"
         self._namespace = namespace
         self._running: list[subprocess.Popen[bytes]] = []
+        self._lasting = 0
 
     def start(self, *words: str, by: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         with (self.folder / f"{words[0]}.log").open("ab") as log:
@@ -113,8 +114,13 @@ class Bench:
     def log(self, program: str = "proxy") -> str:
         return (self.folder / f"{program}.log").read_text()
 
-    def end(self) -> None:
-        for program in self._running:
+    def keep(self) -> None:
+        """What runs now serves all tests."""
+        self._lasting = len(self._running)
+
+    def end(self, all_of_them: bool = True) -> None:
+        """End what a test has left running, or everything."""
+        for program in self._running[0 if all_of_them else self._lasting :]:
             program.kill()
             program.wait()
 
@@ -156,10 +162,18 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         for obj in OBJECTS:
             made.create(obj)
         LinuxNetfilter(made.path).restore(Family.IPV4, FOREIGN)
+        made.keep()
         yield made
     finally:
         made.end()
         netns.delete(namespace)
+
+
+@pytest.fixture(autouse=True)
+def alone(bench: Bench) -> Iterator[None]:
+    """One test's failure is not the next one's: no second proxy, no port that is taken."""
+    yield
+    bench.end(all_of_them=False)
 
 
 def test_from_mode_to_mode_and_away(bench: Bench) -> None:

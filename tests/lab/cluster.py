@@ -117,8 +117,9 @@ def result(probe: subprocess.Popen[str]) -> dict[str, Any]:
     return said
 
 
-def host_state() -> str:
-    """What a lab must leave as it was: the host's namespaces, links, addresses, routes, rules and mounts."""
+def host_state(*labs: str) -> str:
+    """What the labs of these names must leave as it was: the host's namespaces, links, addresses, routes, rules and
+    mounts. What belongs to other labs and tests, which come and go beside this one, is left out."""
     commands = (
         "ip netns list",
         "ip -o link",
@@ -128,11 +129,17 @@ def host_state() -> str:
         "iptables-save -t filter",
         "sysctl -a --pattern ^net.*(forward|bridge-nf|rp_filter|route_localnet)",
         "cat /proc/self/mounts",
-        "ls /run/fairway",
+        "find /run/fairway -maxdepth 1",
     )
+
+    def counts(line: str) -> bool:
+        if any(mark in line for mark in ("fw-", "fwt-", "/run/fairway/")):
+            return any(lab in line for lab in labs)
+        return not line.startswith("#") and "valid_lft" not in line
+
     outputs = []
     for command in commands:
         done = subprocess.run(command.split(), capture_output=True, text=True)
-        lines = [line for line in done.stdout.splitlines() if not line.startswith("#") and "valid_lft" not in line]
+        lines = filter(counts, done.stdout.splitlines())
         outputs.append("\n".join([command, *lines]))
     return "\n".join(outputs)

@@ -21,7 +21,7 @@ LAB = f"t{os.getpid()}demo"[:16]
 
 def left() -> list[str]:
     """What on the host bears the lab's name: namespaces, links, mounts, folders."""
-    return [line for line in host_state().splitlines() if LAB in line]
+    return [line for line in host_state(LAB).splitlines() if LAB in line]
 
 
 @pytest.fixture

@@ -54,25 +54,25 @@ def running(pids: list[int]) -> list[int]:
 
 
 def test_down_leaves_the_host_as_it_was_and_up_works_again_at_once(own: Lab) -> None:
-    before = host_state()
+    before = host_state(own.name)
     own.up()
     own.apply("httpd.yaml", "httpd-svc.yaml")
     own.settled("httpd-svc", 3)
     pids = recorded_pids(own)
     assert len(running(pids)) == len(pids)
     own.fairway("down")
-    assert host_state() == before
+    assert host_state(own.name) == before
     assert running(pids) == []
     assert processes_of(own) == []
     own.up(nodes=1)
     assert "node-a" in own.kubectl("get", "nodes")
     own.fairway("down")
-    assert host_state() == before
+    assert host_state(own.name) == before
 
 
 def test_up_after_a_crash_removes_only_what_belongs_to_it(own: Lab) -> None:
-    before = host_state()
     other = Lab(f"t{os.getpid()}other"[:16])
+    before = host_state(own.name, other.name)
     other.up(nodes=1)
     try:
         own.up(nodes=2)
@@ -87,15 +87,15 @@ def test_up_after_a_crash_removes_only_what_belongs_to_it(own: Lab) -> None:
     finally:
         other.down()
         own.down()
-    assert host_state() == before
+    assert host_state(own.name, other.name) == before
 
 
 def test_down_after_a_crash_leaves_nothing(own: Lab) -> None:
-    before = host_state()
+    before = host_state(own.name)
     own.up(nodes=1)
     crash(own)
     own.fairway("down")
-    assert host_state() == before
+    assert host_state(own.name) == before
     assert processes_of(own) == []
 
 
@@ -129,12 +129,12 @@ def test_a_strangers_namespace_is_not_taken_over(own: Lab) -> None:
 def test_a_taken_port_is_an_error_and_leaves_nothing(own: Lab) -> None:
     import socket
 
-    before = host_state()
+    before = host_state(own.name)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = own.fairway("up", "--api-port", str(port), allow=True)
     assert f"127.0.0.1:{port} is taken by another program" in said
-    until(lambda: host_state() == before, "nothing is left")
+    until(lambda: host_state(own.name) == before, "nothing is left")
 
 
 def test_without_root_the_lab_refuses_in_one_sentence() -> None:
