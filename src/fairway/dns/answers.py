@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fairway.dns import metrics, wire
+from fairway.dns.brief import Briefs
 from fairway.dns.inquiry import question_of
 from fairway.dns.metrics import Metrics
+from fairway.dns.ready import Ready, Tally
 from fairway.dns.records import Rcode, Type
-from fairway.dns.table import BUDGET, Table, Tally
-from fairway.dns.wire import Manner, Ready, Referral
+from fairway.dns.table import BUDGET, Table
+from fairway.dns.wire import Manner, Referral
 from fairway.dns.zone import Zone
 
 _log = logging.getLogger(__name__)
@@ -73,6 +75,7 @@ class Answers:
         self._metrics = told
         self._manner = manner
         self._known = known
+        self._briefs = Briefs(zone, manner, udp=place.udp)
         self._tallies: dict[_Books, Tally] = {}
         told.gather_from(self._gather)
 
@@ -86,16 +89,10 @@ class Answers:
         hears so at once: one query must not take the server down, and silence would cost its sender seconds."""
         kept = self.table.ready.get(query[2:])
         if kept is not None:
-            kept.tally[0] += 1
+            kept.tally.given += 1
             return kept.octets(query)
-        reply = self._known(query, udp=self._place.udp) if self._known is not None else None
-        if reply is not None:
-            self._enter(
-                (int.from_bytes(question_of(query)[-4:-2], "big"), reply[3] & 0xF, ".", len(query), len(reply)), 1
-            )
-            return reply
         try:
-            made = wire.prepare(query, self._zone, udp=self._place.udp, synced=self.synced, manner=self._manner)
+            made = self._make(query)
         except Exception:
             _log.exception("this query could not be answered, please report it: %s", query.hex())
             self._metrics.count(metrics.PANICS)
@@ -103,33 +100,46 @@ class Answers:
         if not isinstance(made, Ready):
             return made
         self._keep(query, made)
-        return made.octets(query)
+        return made.reply.octets(query)
 
     def note(self, referral: Referral, reply: bytes) -> None:
         """Enter into the books a reply that somebody else gave."""
         self._enter((referral.question.type, reply[3] & 0xF, ".", len(referral.message), len(reply)), 1)
 
+    def _make(self, query: bytes) -> Ready | Referral | bytes | None:
+        """The reply, which may be had in one stroke, or from what is known of names of others."""
+        brief = self._briefs.ready(query) if self.synced else None
+        if brief is not None:
+            return brief
+        reply = self._known(query, udp=self._place.udp) if self._known is not None else None
+        if reply is not None:
+            type = int.from_bytes(question_of(query)[-4:-2], "big")
+            self._enter((type, reply[3] & 0xF, ".", len(query), len(reply)), 1)
+            return reply
+        return wire.prepare(query, self._zone, udp=self._place.udp, synced=self.synced, manner=self._manner)
+
     def _keep(self, query: bytes, made: Ready) -> None:
-        books = (made.type, made.rcode, made.zone, len(query), made.length)
+        books = (made.type, made.rcode, made.zone, len(query), made.reply.length)
         if not self.synced or not made.lasting:
             self._enter(books, 1)
             return
-        tally = self._tallies.setdefault(books, [0])
-        tally[0] += 1
+        tally = self._tallies.get(books)
+        if tally is None:
+            tally = self._tallies[books] = Tally()
+        tally.given += 1
         if self.table.put(query[2:], made, tally):
             self._gather()
             self._close_books()
 
     def _close_books(self) -> None:
         """Drop the tallies that no reply has any more, once they have been gathered."""
-        open_still = set(map(id, self.table.tallies()))
-        self._tallies = {books: tally for books, tally in self._tallies.items() if id(tally) in open_still}
+        self._tallies = {books: tally for books, tally in self._tallies.items() if tally.kept}
 
     def _gather(self) -> None:
         for books, tally in self._tallies.items():
-            if tally[0]:
-                self._enter(books, tally[0])
-                tally[0] = 0
+            if tally.given:
+                self._enter(books, tally.given)
+                tally.given = 0
 
     def _enter(self, books: _Books, times: int) -> None:
         type, rcode, zone, asked, given = books

@@ -8,13 +8,15 @@ cluster are never asked for, and a record of each would cost more memory than al
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from functools import lru_cache
+
+import msgspec
 
 from fairway.dns import names
 from fairway.dns.errors import BadName
 from fairway.dns.names import Name
 from fairway.dns.records import Address, RRsets, Srv, Target, Type
-from fairway.dns.view import Endpoint, EndpointSlice, Service
+from fairway.dns.view import Endpoint, EndpointSlice, Service, ServicePort
 
 SRV_PRIORITY = 0
 SRV_WEIGHT = 100
@@ -25,8 +27,7 @@ _NO_HOSTS: Mapping[bytes, frozenset[bytes]] = {}
 _OWN: Name = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(msgspec.Struct, frozen=True):
     """A named port: its labels (`_tcp`, `_http`), its number, and where it is: names relative to the Service's own,
     each of one label or, for the Service itself, none."""
 
@@ -36,8 +37,7 @@ class Port:
     targets: tuple[Name, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(msgspec.Struct, frozen=True):
     """The names of the Service called `name`. `addresses` (packed) are its own; `hosts` are its endpoints' labels and
     addresses, `labels` the same the other way round; `alias` is where an ExternalName leads."""
 
@@ -46,8 +46,8 @@ class Branch:
     alias: Name | None = None
     addresses: Collection[bytes] = ()
     ports: tuple[Port, ...] = ()
-    hosts: Mapping[bytes, Collection[bytes]] = field(default_factory=lambda: _NO_HOSTS)
-    labels: Mapping[bytes, Collection[bytes]] = field(default_factory=lambda: _NO_HOSTS)
+    hosts: Mapping[bytes, Collection[bytes]] = msgspec.field(default_factory=lambda: _NO_HOSTS)
+    labels: Mapping[bytes, Collection[bytes]] = msgspec.field(default_factory=lambda: _NO_HOSTS)
 
     def own(self) -> RRsets | None:
         """What the Service's name holds; None if it does not exist."""
@@ -91,9 +91,14 @@ def grow(service: Service, slices: Iterable[EndpointSlice], name: Name) -> Branc
         return Branch(name, alias=_alias(service.external_name))
     if service.headless:
         return _headless(service, slices, name)
-    addresses = {packed for text in service.addresses if (packed := names.pack(text)) is not None}
-    ports = (_port(port.name, port.protocol, port.port, (_OWN,)) for port in service.spec.ports or ())
-    return Branch(name, addresses=tuple(addresses), ports=tuple(filter(None, ports)))
+    addresses = tuple([packed for text in service.addresses if (packed := names.pack(text)) is not None])
+    return Branch(name, addresses=tuple(dict.fromkeys(addresses)), ports=_own_ports(service.spec.ports))
+
+
+@lru_cache(maxsize=1024)
+def _own_ports(ports: tuple[ServicePort, ...] | None) -> tuple[Port, ...]:
+    """The ports of a Service with an address of its own. Thousands of Services have the same."""
+    return tuple(filter(None, (_port(each.name, each.protocol, each.port, (_OWN,)) for each in ports or ())))
 
 
 def _alias(external_name: str) -> Name | None:
@@ -159,7 +164,10 @@ def _port(name: str | None, protocol: str | None, number: int | None, targets: t
     return Port(b"_" + (protocol or "TCP").lower().encode(), label, number, targets)
 
 
-def _by_family(addresses: Iterable[bytes]) -> RRsets:
+def _by_family(addresses: Collection[bytes]) -> RRsets:
+    if len(addresses) == 1:
+        (only,) = map(Address, addresses)
+        return {only.type: (only,)}
     found: dict[int, list[Address]] = {}
     for packed in sorted(addresses):
         address = Address(packed)

@@ -12,9 +12,11 @@ import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Literal
+
+from msgspec import structs
 
 from fairway.dns import metrics as told
 from fairway.dns.cache import Cache, Hit, Limits, State
@@ -154,7 +156,7 @@ class Forwarder:
         rcode = Rcode(outcome.kept.rcode) if not outcome.kept.failure else Rcode.SERVFAIL
         found, soa = (part(outcome.kept, outcome.age) for part in (records, denial))
         if outcome.stale:
-            found, soa = (tuple(replace(each, ttl=STALE_TTL) for each in part) for part in (found, soa))
+            found, soa = (tuple(structs.replace(each, ttl=STALE_TTL) for each in part) for part in (found, soa))
         return Answer(rcode, found, soa, authoritative=False)
 
     async def lookup(self, name: Name, type: int) -> tuple[Record, ...]:

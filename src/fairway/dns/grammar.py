@@ -42,29 +42,30 @@ GRAMMAR: tuple[tuple[str, Meaning], ...] = (
 def read(name: Name) -> tuple[Meaning, tuple[bytes, ...]] | None:
     """What a lower-case name below the zone means and its variable labels, outermost last; None when no rule of the
     grammar has this form."""
-    for literals, underscored, meaning, variable in _BY_DEPTH.get(len(name), ()):
-        for index, label in literals:
-            if name[index] != label:
+    for underscored, meaning, variable in _RULES.get((len(name), name[-1:]), ()):
+        for index in underscored:
+            if name[index][:1] != b"_":
                 break
         else:
-            if all(name[index][:1] == b"_" for index in underscored):
-                return meaning, tuple([name[index] for index in variable])
+            return meaning, name[variable]
     return None
 
 
-_Rule = tuple[tuple[tuple[int, bytes], ...], tuple[int, ...], Meaning, tuple[int, ...]]
-"""Labels that stand for themselves, places of those that begin with an underscore, the meaning, variable places."""
+_Rule = tuple[tuple[int, ...], Meaning, slice]
+"""Places of labels that begin with an underscore, the meaning, where the variable labels are."""
 
 
-def _compile() -> dict[int, list[_Rule]]:
-    rules: dict[int, list[_Rule]] = {}
+def _compile() -> dict[tuple[int, Name], list[_Rule]]:
+    """The rules by what a look can tell: the number of labels, and the last one, which always stands for itself."""
+    rules: dict[tuple[int, Name], list[_Rule]] = {}
     for form, meaning in GRAMMAR:
         patterns = form.split(".") if form else []
-        variable = tuple(index for index, pattern in enumerate(patterns) if "<" in pattern)
-        literals = tuple((index, pattern.encode()) for index, pattern in enumerate(patterns) if "<" not in pattern)
+        variable = [index for index, pattern in enumerate(patterns) if "<" in pattern]
+        assert variable == [*range(len(variable))] and len(patterns) - len(variable) <= 1
         underscored = tuple(index for index, pattern in enumerate(patterns) if pattern.startswith("_<"))
-        rules.setdefault(len(patterns), []).append((literals, underscored, meaning, variable))
+        last = tuple(pattern.encode() for pattern in patterns[-1:])
+        rules.setdefault((len(patterns), last), []).append((underscored, meaning, slice(len(variable))))
     return rules
 
 
-_BY_DEPTH = _compile()
+_RULES = _compile()

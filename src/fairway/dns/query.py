@@ -40,7 +40,7 @@ class Query(NamedTuple):
 def read(octets: bytes) -> Query:
     """The query in these octets, of which the caller has looked at the header: a query with one question and opcode 0.
     Raises as `dns.message.from_wire` does."""
-    plain = _read_plain(octets)
+    plain = read_plain(octets)
     if plain is not None:
         return plain
     message = dns.message.from_wire(octets)
@@ -52,7 +52,7 @@ def read(octets: bytes) -> Query:
     )
 
 
-def _read_plain(octets: bytes) -> Query | None:
+def read_plain(octets: bytes) -> Query | None:
     """The query if it is a plain one; None says nothing about it."""
     counts = octets[4:_HEADER_LENGTH]
     if counts != _PLAIN and counts != _WITH_OPT:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
 
+import msgspec
+
 from fairway.dns import names
 from fairway.dns.names import Name
 
@@ -43,8 +45,7 @@ class Rcode(IntEnum):
     BADVERS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """A or AAAA: 4 or 16 octets."""
 
     packed: bytes
@@ -58,8 +59,7 @@ class Address:
         return names.address_text(self.packed)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """CNAME, NS and PTR: another name."""
 
     name: Name
@@ -68,8 +68,7 @@ class Target:
         return names.text(self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Srv:
+class Srv(msgspec.Struct, frozen=True):
     """SRV (RFC 2782)."""
 
     priority: int
@@ -81,8 +80,7 @@ class Srv:
         return f"{self.priority} {self.weight} {self.port} {names.text(self.target)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Soa:
+class Soa(msgspec.Struct, frozen=True):
     """SOA; times in seconds. `minimum` is how long a negative answer may be kept (RFC 2308)."""
 
     mname: Name
@@ -98,8 +96,7 @@ class Soa:
         return f"{names.text(self.mname)} {names.text(self.rname)} {times}"
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """TXT with one string of at most 255 octets."""
 
     value: bytes
@@ -108,8 +105,7 @@ class Text:
         return f'"{self.value.decode("latin-1")}"'
 
 
-@dataclass(frozen=True, slots=True)
-class Opaque:
+class Opaque(msgspec.Struct, frozen=True):
     """Any other type, in the octets of the wire, uncompressed; written as RFC 3597 has it."""
 
     octets: bytes
@@ -129,16 +125,14 @@ address that may have names (packed), or any change at all. What is not used is 
 ANY_CHANGE: Root = ("any", b"", b"")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """One question of class IN. `name` is spelled as asked; `type` may be any number."""
 
     name: Name
     type: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One resource record of class IN; `ttl` in seconds."""
 
     name: Name

@@ -19,7 +19,8 @@ from fairway.dns.encode import ADDITIONAL, ANSWER, AUTHORITY, HEADER, OPT_LENGTH
 from fairway.dns.names import Name
 from fairway.dns.query import NO_EDNS, Query
 from fairway.dns.query import read as read_query
-from fairway.dns.records import ANY_CHANGE, Answer, Question, Rcode, Record, Root, Type
+from fairway.dns.ready import HEADER_LENGTH, Ready, Reply, Turning
+from fairway.dns.records import ANY_CHANGE, Answer, Question, Rcode, Record, Type
 from fairway.dns.zone import Zone
 
 MAX_QUERY = 4096
@@ -41,45 +42,8 @@ _NEVER = frozenset({ANY_CHANGE})
 _META = range(128, 255)  # types that are no data (RFC 6895 section 3.1): TKEY, TSIG, MAILB ...
 
 
-_text = lru_cache(maxsize=64)(names.text)
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A reply to everyone who asks these very octets with any id.
-
-    `head`, `turning` and `tail` are its octets after the id. `turning` is the run of address records, each of `step`
-    octets, that may begin at any of them; 0 is a run that does not turn. `roots` says what it was made of. `type`,
-    `rcode` and `zone` (the apex as text) are for the books. `end` is where the repeated question ends in the reply.
-    """
-
-    head: bytes
-    turning: bytes
-    tail: bytes
-    step: int
-    roots: frozenset[Root]
-    type: int
-    rcode: int
-    zone: str
-    end: int = 0
-
-    def octets(self, query: bytes) -> bytes:
-        """The reply to this query. Its id, which clients draw at random (RFC 5452), says where addresses begin, so that
-        clients which take the first one spread."""
-        if not self.step:
-            return query[:2] + self.head
-        start = int.from_bytes(query[:2], "big") * self.step % len(self.turning)
-        return b"".join((query[:2], self.head, self.turning[start:], self.turning[:start], self.tail))
-
-    @property
-    def lasting(self) -> bool:
-        """Whether it may be given again until one of its roots changes."""
-        return ANY_CHANGE not in self.roots
-
-    @property
-    def length(self) -> int:
-        """Octets of the reply."""
-        return 2 + len(self.head) + len(self.turning) + len(self.tail)
+apex_text = lru_cache(maxsize=64)(names.text)
+"""The name of a zone as the books have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +83,7 @@ def respond(query: bytes, zone: Zone, *, udp: bool, synced: bool, manner: Manner
     recursion. `udp` bounds its size by what the client said it takes; until `synced`, questions for our zones are
     answered SERVFAIL, because what is not known yet may well exist."""
     made = prepare(query, zone, udp=udp, synced=synced, manner=manner)
-    return made.octets(query) if isinstance(made, Ready) else made
+    return made.reply.octets(query) if isinstance(made, Ready) else made
 
 
 def prepare(query: bytes, zone: Zone, *, udp: bool, synced: bool, manner: Manner = PLAIN) -> Ready | Referral | None:
@@ -151,18 +115,18 @@ def prepare(query: bytes, zone: Zone, *, udp: bool, synced: bool, manner: Manner
             return Referral(asked, query, (), udp)
     if manner.begins is not None and answer.rcode == Rcode.NXDOMAIN and manner.begins(asked.name):
         return Referral(asked, query, (), udp)
-    return _ready(read, answer, udp=udp, manner=manner, zone="." if apex is None else _text(apex))
+    return _ready(query, read, answer, udp=udp, manner=manner, zone="." if apex is None else apex_text(apex))
 
 
 def reply(referral: Referral, answer: Answer, manner: Manner = PLAIN) -> bytes:
     """The reply to a referred question whose answer was found after all."""
-    read = read_query(referral.message)
-    return _ready(read, answer, udp=referral.udp, manner=manner, zone="").octets(referral.message)
+    query = referral.message
+    return _ready(query, read_query(query), answer, udp=referral.udp, manner=manner, zone="").reply.octets(query)
 
 
 def failure(query: bytes, rcode: Rcode = Rcode.SERVFAIL) -> bytes:
     """The reply to a query (one that deserves a reply) when making the right one has failed: an rcode, no more."""
-    return _bare(HEADER.unpack_from(query)[1], rcode).octets(query)
+    return _bare(HEADER.unpack_from(query)[1], rcode).reply.octets(query)
 
 
 def sent_to_tcp(query: bytes) -> bytes | None:
@@ -180,8 +144,8 @@ def sent_to_tcp(query: bytes) -> bytes | None:
 
 def _bare(flags: int, rcode: Rcode) -> Ready:
     """A reply of nothing but a header: there is no question that could be repeated."""
-    head = HEADER.pack(0, _QR | (flags & (_OPCODE | _RD)) | rcode, 0, 0, 0, 0)[2:]
-    return Ready(head, b"", b"", 0, frozenset({ANY_CHANGE}), 0, rcode, ".")
+    front = HEADER.pack(0, _QR | (flags & (_OPCODE | _RD)) | rcode, 0, 0, 0, 0)[2:]
+    return Ready(Reply(front, HEADER_LENGTH, b""), _NEVER, 0, rcode, ".")
 
 
 def _may_be_asked_elsewhere(asked: Query) -> bool:
@@ -208,13 +172,13 @@ def _refusal(rcode: Rcode) -> Answer:
     return Answer(rcode, authoritative=False)
 
 
-def _ready(asked: Query, answer: Answer, *, udp: bool, manner: Manner, zone: str) -> Ready:
+def _ready(query: bytes, asked: Query, answer: Answer, *, udp: bool, manner: Manner, zone: str) -> Ready:
     """The reply's octets. What does not fit is left out: from the answer with TC set, so that the client asks again
     over TCP; from the additional section silently, because the client can ask for it."""
     edns = asked.version != NO_EDNS
     flags = _QR | (asked.flags & (_RD | _CD)) | (answer.rcode & 0xF) | (_AA if answer.authoritative else 0)
     flags |= _RA if manner.recursion else 0
-    out = Writer(_limit(asked, udp) - (OPT_LENGTH if edns else 0))
+    out = Writer(limit(asked, udp) - (OPT_LENGTH if edns else 0))
     out.question(asked.name, asked.type, asked.klass)
     asked_end = out.length
     addresses = next((place for place, each in enumerate(answer.answer) if each.type in _ADDRESSES), None)
@@ -229,10 +193,14 @@ def _ready(asked: Query, answer: Answer, *, udp: bool, manner: Manner, zone: str
     if edns:
         out.opt(answer.rcode, UDP_EDNS)
     octets = out.finish(0, flags if whole else flags | _TC)
-    books = (answer.roots if asked.repeats else _NEVER, asked.type, answer.rcode, zone, asked_end)
-    if turning > 1 and manner.shuffle:
-        return Ready(octets[2:start], octets[start:end], octets[end:], (end - start) // turning, *books)
-    return Ready(octets[2:], b"", b"", 0, *books)
+    # A name that its sender has compressed comes back in other octets.
+    same = octets[HEADER_LENGTH:asked_end] == query[HEADER_LENGTH:asked_end]
+    begun = asked_end if same else HEADER_LENGTH
+    turn = (
+        Turning(octets[start:end], octets[end:], (end - start) // turning) if turning > 1 and manner.shuffle else None
+    )
+    reply = Reply(octets[2:HEADER_LENGTH], begun, octets[begun:start] if turn else octets[begun:], turn)
+    return Ready(reply, answer.roots if asked.repeats and same else _NEVER, asked.type, answer.rcode, zone)
 
 
 def _add_all(out: Writer, section: int, records: Iterable[Record]) -> bool:
@@ -240,7 +208,7 @@ def _add_all(out: Writer, section: int, records: Iterable[Record]) -> bool:
     return all(out.add(section, (each,)) for each in records)
 
 
-def _limit(asked: Query, udp: bool) -> int:
+def limit(asked: Query, udp: bool) -> int:
     """Octets that the reply may have. A client that claims to take less than 512 takes 512 (RFC 6891 6.2.3)."""
     if not udp:
         return TCP

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fairway.dns import grammar, names
 from fairway.dns.branch import Branch, grow
@@ -38,6 +38,8 @@ from fairway.dns.view import EndpointSlice, Namespace, Pod, Service, pod_address
 
 SCHEMA_VERSION = b"1.1.0"
 """The version of the DNS specification, told by the TXT record `dns-version`."""
+HOSTMASTER = b"hostmaster"
+"""Who is responsible, in SOA records: this label before the zone's name."""
 MAX_CHAIN = 8
 """CNAMEs followed inside the zone; an ExternalName Service may name another one."""
 LONGEST_OWN_PART = 3 * (names.MAX_LABEL + 1) + len(b"\x03svc")
@@ -59,8 +61,7 @@ class _Entry:
     claims: Collection[bytes] = field(default=())
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class Found(NamedTuple):
     """Where a name is: in which of our zones (None: in none), what it holds (None: it does not exist), and which things
     say so."""
 
@@ -90,7 +91,7 @@ class Zone:
         self.domain = _domain(domain)
         self.ttl = ttl
         self.pod_records = pods
-        self._nameserver = _domain(nameserver or f"kube-dns.kube-system.svc.{domain}")
+        self.nameserver = _domain(nameserver or f"kube-dns.kube-system.svc.{domain}")
         self._services: dict[bytes, dict[bytes, _Entry]] = {}
         self._slices: dict[_Key, tuple[EndpointSlice, ...]] = {}
         self._homes: dict[tuple[str, str], _Key] = {}
@@ -224,7 +225,7 @@ class Zone:
         roots: set[Root] = set()
         owner = question.name
         for _ in range(MAX_CHAIN):
-            found = self._find(names.lower(owner))
+            found = self.find(names.lower(owner))
             roots |= found.roots
             if found.apex is None:
                 return _outside(records, Question(owner, question.type), roots)
@@ -237,19 +238,19 @@ class Zone:
         return Answer(Rcode.SERVFAIL, roots=frozenset(roots))
 
     def _conclude(
-        self, found: _Found, apex: Name, records: Sequence[Record], roots: set[Root], *, positive: bool
+        self, found: Found, apex: Name, records: Sequence[Record], roots: set[Root], *, positive: bool
     ) -> Answer:
         """The reply for the end of the chain: its last name decides the rcode (RFC 6604 section 3)."""
         if positive:
             hosts = dict.fromkeys(_target(each.data) for each in records if each.type in (Type.SRV, Type.NS))
-            places = {host: self._find(names.lower(host)) for host in hosts}
+            places = {host: self.find(names.lower(host)) for host in hosts}
             roots = roots.union(*(place.roots for place in places.values()))
             return Answer(Rcode.NOERROR, tuple(records), (), self._addresses(places), roots=frozenset(roots))
         soa = self._denial if apex == self.domain else Record(apex, Type.SOA, self.ttl, self._soa(apex))
         rcode = Rcode.NXDOMAIN if found.rrsets is None else Rcode.NOERROR
         return Answer(rcode, tuple(records), (soa,), roots=frozenset(roots))
 
-    def _addresses(self, hosts: Mapping[Name, _Found]) -> tuple[Record, ...]:
+    def _addresses(self, hosts: Mapping[Name, Found]) -> tuple[Record, ...]:
         """The addresses of the hosts that SRV and NS records name."""
         return tuple(
             Record(host, type, self.ttl, address)
@@ -260,23 +261,23 @@ class Zone:
 
     def _soa(self, apex: Name) -> Soa:
         """The serial never moves: it would only matter to zone transfers, and there are none."""
-        return Soa(self._nameserver, (b"hostmaster", *apex), 1, 7200, 1800, 86400, self.ttl)
+        return Soa(self.nameserver, (HOSTMASTER, *apex), 1, 7200, 1800, 86400, self.ttl)
 
     # ---- the tree ---------------------------------------------------------------------------------------------
 
-    def _find(self, name: Name) -> _Found:
+    def find(self, name: Name) -> Found:
         """What a lower-case name is and holds."""
         own = len(name) - len(self.domain)
         if own < 0 or name[own:] != self.domain:
             return self._find_reverse(name)
         meant = grammar.read(name[:own])
         if meant is None:
-            return _Found(self.domain, None)
+            return Found(self.domain, None)
         meaning, labels = meant
-        return _Found(self.domain, self._meanings[meaning](*labels), _roots(meaning, labels))
+        return Found(self.domain, self._meanings[meaning](*labels), _roots(meaning, labels))
 
     def _apex(self, apex: Name) -> RRsets:
-        return {Type.SOA: (self._soa(apex),), Type.NS: (Target(self._nameserver),)}
+        return {Type.SOA: (self._soa(apex),), Type.NS: (Target(self.nameserver),)}
 
     def _has_namespace(self, namespace: bytes) -> bool:
         return namespace in self._namespaces or namespace in self._services
@@ -311,24 +312,24 @@ class Zone:
         address = Address(packed)
         return {address.type: (address,)}
 
-    def _find_reverse(self, name: Name) -> _Found:
+    def _find_reverse(self, name: Name) -> Found:
         """A known address is answered in any range: its owner is here. Outside the ranges such a name is a zone of
         its own and the rest is none of ours."""
         span = names.reversed_range(name)
         apex = self._reverse.apex(name)
         if span is None:
-            return _Found(apex, None)
+            return Found(apex, None)
         self.settle()
         held = dict(self._apex(name)) if name == apex else {}
         if span[0] != span[1]:
             exists = bool(held) or self._reverse.any_between(*span)
-            return _Found(apex, held if exists else None, frozenset({ANY_CHANGE}))
+            return Found(apex, held if exists else None, frozenset({ANY_CHANGE}))
         claimants = tuple(self._reverse.claimants(span[0]))
         roots = frozenset[Root]({("address", span[0], b""), *(("service", *each) for each in claimants)})
         pointers = self._pointers(span[0], claimants)
         if pointers:
-            return _Found(apex or name, {**held, Type.PTR: pointers}, roots)
-        return _Found(apex, held if held or claimants else None, roots)
+            return Found(apex or name, {**held, Type.PTR: pointers}, roots)
+        return Found(apex, held if held or claimants else None, roots)
 
     def _pointers(self, packed: bytes, claimants: Iterable[_Key]) -> tuple[Data, ...]:
         targets: set[Name] = set()

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from fairway.dns import metrics, wire
 from fairway.dns.answers import Answers, Place
 from fairway.dns.metrics import Metrics
-from fairway.dns.table import Table
-from fairway.dns.wire import Manner, Ready, Referral
+from fairway.dns.ready import Ready, Tally
+from fairway.dns.table import LEAVING, Table
+from fairway.dns.wire import Manner, Referral
 from fairway.dns.zone import Zone
 from tests.unit.dns.cluster import endpoints, external, namespace, pod, put, service
 from tests.unit.dns.test_zone_model import EVENTS, REVERSE, UNIVERSE, Event, kind
@@ -240,7 +241,7 @@ def filled(budget: int, count: int) -> tuple[Table, Zone, list[bytes]]:
     for each in asked:
         made = wire.prepare(each, zone, udp=True, synced=True)
         assert isinstance(made, Ready)
-        table.put(each[2:], made, [0])
+        table.put(each[2:], made, Tally())
     return table, zone, asked
 
 
@@ -268,6 +269,30 @@ def test_what_changes_leaves_a_table_whichever_generation_it_is_of() -> None:
         table.forget(("service", b"default", b"n%d" % number))
         assert asked[number][2:] not in table.ready
     assert not table.ready
+
+
+def test_those_that_make_way_go_a_few_at_a_time() -> None:
+    answers = answering(Zone())
+    answers.table.budget = 30_000
+    ready, before = answers.table.ready, 0
+    for number in range(500):
+        answers.answer(query(f"x{number}.default.svc.cluster.local"))
+        assert len(ready) > before - LEAVING
+        before = len(ready)
+    assert before < 200
+
+
+def test_what_is_about_to_make_way_hears_of_changes() -> None:
+    zone = Zone()
+    answers = answering(zone)
+    answers.table.budget = 30_000
+    for number in range(500):
+        answers.answer(query(f"x{number}.default.svc.cluster.local"))
+        put(zone, service(f"x{number % 50}", "default", "10.96.1.2"))
+        zone.delete_service("default", f"x{number % 50}")
+        if number >= 100:
+            put(zone, service(f"x{number - 100}", "default", "10.96.1.2"))
+            assert not is_ready(answers, query(f"x{number - 100}.default.svc.cluster.local"))
 
 
 def test_replies_that_deny_the_same_way_are_one() -> None:
