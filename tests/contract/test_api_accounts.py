@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
-from tests.contract.session import Session, pod, told
+from fairway.store.memory import MemoryStore
+from tests.contract.session import CONFIG, Session, pod, told
 
 PODS = "/api/v1/namespaces/default/pods"
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
@@ -78,3 +80,20 @@ def test_an_account_that_is_not_there_is_told() -> None:
         )
 
     told(story)
+
+
+def test_a_server_with_a_new_certificate_is_known_to_the_pods_of_the_one_before_it() -> None:
+    """A pod reads the certificate once: it must not find the old one, however soon it starts."""
+    maps = "/api/v1/namespaces/default/configmaps"
+
+    async def before(session: Session) -> None:
+        for name in ("kube-root-ca.crt", "mine"):
+            await session.ok("POST", maps, {"metadata": {"name": name}, "data": {"ca.crt": "old"}})
+
+    async def after(session: Session) -> None:
+        assert (await session.ok("GET", f"{maps}/kube-root-ca.crt"))["data"] == {"ca.crt": "new"}
+        assert (await session.ok("GET", f"{maps}/mine"))["data"] == {"ca.crt": "old"}
+
+    kept = MemoryStore()
+    told(before, store=kept, config=replace(CONFIG, root_ca="old"))
+    told(after, store=kept, config=replace(CONFIG, root_ca="new"))

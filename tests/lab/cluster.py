@@ -37,11 +37,19 @@ class Lab:
         assert allow or done.returncode == 0, f"{' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
-    def fairway(self, command: str, *words: str, allow: bool = False) -> str:
-        return self.run(*FAIRWAY, command, "--lab", self.name, *words, allow=allow)
+    def fairway(self, command: str, *words: str, allow: bool = False, seconds: float = 60) -> str:
+        return self.run(*FAIRWAY, command, "--lab", self.name, *words, allow=allow, seconds=seconds)
 
     def up(self, nodes: int = 3, *words: str) -> str:
-        return self.fairway("up", "--nodes", str(nodes), *words)
+        """Bring it up. Its own patience ends after 60 s; then its logs are worth more than the lab."""
+        said = self.fairway("up", "--nodes", str(nodes), *words, allow=True, seconds=90)
+        assert "is up (" in said, f"{said}\n{self.logs()}"
+        return said
+
+    def logs(self) -> str:
+        """The ends of all logs."""
+        files = sorted((self.path / "log").glob("*.log"))
+        return "\n".join(f"== {file.name}\n" + "\n".join(file.read_text().splitlines()[-20:]) for file in files)
 
     def down(self) -> str:
         return self.fairway("down", allow=True)

@@ -23,7 +23,7 @@ def own() -> Iterator[Lab]:
 
 def up(lab: Lab, members: list[etcd.Member]) -> None:
     store = "etcd://" + ",".join(member.endpoint for member in members)
-    lab.fairway("up", "--nodes", "1", "--store", store)
+    lab.up(1, "--store", store)
 
 
 def test_a_lab_kept_in_etcd_bears_a_lost_member_and_is_found_again(own: Lab, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ Object = dict[str, Any]
 PLACE = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 3607
 """An hour and seven seconds: the odd number tells tokens that nobody asked for from those that somebody did."""
-ROOT_CA = "kube-root-ca.crt"
+ROOT_CA, ROOT_CA_KEY = "kube-root-ca.crt", "ca.crt"
 DEFAULT = "default"
 
 
@@ -62,7 +62,7 @@ def _projection() -> Object:
         "defaultMode": 420,
         "sources": [
             {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
-            {"configMap": {"name": ROOT_CA, "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"configMap": {"name": ROOT_CA, "items": [{"key": ROOT_CA_KEY, "path": ROOT_CA_KEY}]}},
             {"downwardAPI": {"items": [namespace]}},
         ],
     }

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from fairway.api import peers, render, roles, status
+from fairway.api.accounts import ROOT_CA, ROOT_CA_KEY
 from fairway.api.allocate import address_range
 from fairway.api.peers import NAME, Peer
 from fairway.api.requests import Target
@@ -17,6 +18,7 @@ from fairway.api.writes import Draft, Writer
 from fairway.objects.kinds import (
     CLUSTER_ROLE,
     CLUSTER_ROLE_BINDING,
+    CONFIG_MAP,
     ENDPOINT_SLICE,
     ENDPOINTS,
     NAMESPACE,
@@ -42,6 +44,20 @@ async def bootstrap(writer: Writer, cidrs: tuple[str, ...], advertise_address: s
     await _roles(writer)
     if ip_address(advertise_address).is_loopback:
         _log.warning("pods cannot reach this server at %s: kubernetes.default gets no endpoints", advertise_address)
+
+
+async def renew_root_ca(writer: Writer, root_ca: str) -> None:
+    """Pods read the certificate once, as they start: one of a server that was here before would keep them out for good.
+    "": leave all as they are."""
+
+    def make(old: Object) -> Draft:
+        return Draft({**old, "data": {ROOT_CA_KEY: root_ca}})
+
+    for entry in await writer.stored(CONFIG_MAP, "") if root_ca else ():
+        obj = render.load(entry.value, entry.modified)
+        namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
+        if name == ROOT_CA and obj.get("data") != {ROOT_CA_KEY: root_ca}:
+            await writer.change(Target(CONFIG_MAP, CONFIG_MAP.api_version, namespace, name), make)
 
 
 async def publish(writer: Writer, cidrs: tuple[str, ...], port: int, servers: Sequence[Peer]) -> None:

@@ -20,7 +20,7 @@ from fairway.api.app import App
 from fairway.api.attendance import Attendance
 from fairway.api.auth import authenticate, impersonate, known
 from fairway.api.authority import Authority
-from fairway.api.bootstrap import bootstrap
+from fairway.api.bootstrap import bootstrap, renew_root_ca
 from fairway.api.handlers import Handlers, failed
 from fairway.api.metadata import timestamp
 from fairway.api.nodes import HttpNodeClient
@@ -68,7 +68,8 @@ class ApiConfig:
     `advertise_*`: where pods and nodes reach the server. `tokens`: bearer tokens and whose they are.
     `toleration_seconds`: how long pods that do not say otherwise stay bound to a node that is lost or not ready
     (kube-apiserver's --default-unreachable-toleration-seconds). `event_seconds`: how long an Event is kept after it was
-    last heard of. `publish_seconds`: how often the server looks whether `default/kubernetes` still leads to it.
+    last heard of. `root_ca`: the certificate, as PEM text, by which pods are to know the server; where a ConfigMap from
+    before says otherwise it is put right before anybody is served (a controller makes new ones). `publish_seconds`: how often the server looks whether `default/kubernetes` still leads to it.
     `audit`: whether each write is told in a line of the log `fairway.audit`."""
 
     service_cidrs: tuple[str, ...]
@@ -79,6 +80,7 @@ class ApiConfig:
     tokens: Mapping[str, User] = field(default_factory=dict)
     issuer: str = ISSUER
     api_audiences: tuple[str, ...] = ()
+    root_ca: str = ""
     bookmark_seconds: float = BOOKMARK_SECONDS
     history_seconds: float = HISTORY_SECONDS
     event_seconds: float = expiry.LIFE.total_seconds()
@@ -131,6 +133,7 @@ class Api:
         config = self._config
         now = timestamp(self._chance.now())
         await bootstrap(self.handlers.writer, config.service_cidrs, config.advertise_address, now)
+        await renew_root_ca(self.handlers.writer, config.root_ca)
         me = Peer(config.advertise_address, config.advertise_port)
         clock = asyncio.get_running_loop().time
         attendance = Attendance(

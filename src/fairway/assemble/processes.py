@@ -60,6 +60,7 @@ def api(state: StateDir, topology: Topology, sockets: list[socket.socket]) -> No
             advertise_port=API_PORT,
             toleration_seconds=EVICTION_SECONDS,
             audit=True,
+            root_ca=_root_ca(state),
         )
         server = Api(store, config, HttpNodeClient(_node_context(state)))
         await server.start()
@@ -87,6 +88,10 @@ def _store(state: StateDir, topology: Topology) -> stores.StoreChoice:
     return stores.StoreChoice(file=state.database)
 
 
+def _root_ca(state: StateDir) -> str:
+    return (state.credentials / "ca.crt").read_text()
+
+
 def _node_context(state: StateDir) -> ssl.SSLContext:
     """How the API server speaks to node agents: it believes the lab's CA and shows its own client certificate."""
     context = ssl.create_default_context(cafile=str(state.credentials / "ca.crt"))
@@ -106,7 +111,7 @@ def control(state: StateDir, topology: Topology) -> None:
             cluster_cidrs=topology.pod_ranges,
             node_grace_seconds=NODE_GRACE_SECONDS,
             eviction_seconds=EVICTION_SECONDS,
-            root_ca=(state.credentials / "ca.crt").read_text(),
+            root_ca=_root_ca(state),
         )
         client = _client(state, "control")
         ways = routes.start(client, LinuxLinks(), topology.pod_ranges, topology.segments)
