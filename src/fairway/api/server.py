@@ -69,7 +69,8 @@ class ApiConfig:
     `toleration_seconds`: how long pods that do not say otherwise stay bound to a node that is lost or not ready
     (kube-apiserver's --default-unreachable-toleration-seconds). `event_seconds`: how long an Event is kept after it was
     last heard of. `root_ca`: the certificate, as PEM text, by which pods are to know the server; where a ConfigMap from
-    before says otherwise it is put right before anybody is served (a controller makes new ones). `publish_seconds`: how often the server looks whether `default/kubernetes` still leads to it.
+    before says otherwise it is put right before anybody is served (a controller makes new ones).
+    `publish_seconds`: how often the server looks whether `default/kubernetes` still leads to it.
     `audit`: whether each write is told in a line of the log `fairway.audit`."""
 
     service_cidrs: tuple[str, ...]
