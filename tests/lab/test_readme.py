@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents import Shell
 from tests.lab.cluster import FAIRWAY
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
 LAB = f"t{os.getpid()}walk"[:16]
@@ -26,21 +27,21 @@ def walk() -> list[str]:
 
 
 @pytest.fixture
-def shell() -> Iterator[dict[str, str]]:
-    """The environment of the walk. Its lab has a name of its own, so that one that is up is left alone."""
-    yield {**os.environ, "FAIRWAY_LAB": LAB, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+def shell() -> Iterator[Shell]:
+    """The shell of the walk. Its lab has a name of its own, so that one that is up is left alone."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with Shell(ROOT, {**os.environ, "FAIRWAY_LAB": LAB, "PATH": path}) as shell:
+        yield shell
     subprocess.run([*FAIRWAY, "down", "--lab", LAB], capture_output=True)
 
 
-def test_every_command_of_the_walk_works(shell: dict[str, str]) -> None:
+def test_every_command_of_the_walk_works(shell: Shell) -> None:
     commands = walk()
     assert len(commands) > 10
-    script = "\n".join(["set -e", *(f"echo '## {number}'\n{line}" for number, line in enumerate(commands))])
-    script = script.replace("/run/fairway/lab", f"/run/fairway/{LAB}")
-    done = subprocess.run(["bash"], input=script, capture_output=True, text=True, cwd=ROOT, env=shell, timeout=100)
-    reached = re.findall(r"^## (\d+)$", done.stdout, re.M)
-    assert done.returncode == 0, f"{commands[int(reached[-1])]}\n{done.stdout[-2000:]}{done.stderr}"
-    said = dict(zip(commands, re.split(r"^## \d+\n", done.stdout, flags=re.M)[1:], strict=True))
+    said: dict[str, str] = {}
+    for command in commands:
+        code, said[command] = shell.run(command.replace("/run/fairway/lab", f"/run/fairway/{LAB}"))
+        assert code == 0, f"{command}\n{said[command]}"
     by_name = {command: text for command, text in said.items() if "curl" in command}
     assert len(by_name) == 3
     for command, text in by_name.items():

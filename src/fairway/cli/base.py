@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from typing import Any, NoReturn
 
@@ -27,9 +28,16 @@ class Cli(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            if os.environ.get("FAIRWAY_DEBUG"):
-                raise
+            if os.environ.get("FAIRWAY_DEBUG") or (isinstance(error, BrokenPipeError) and _nobody_reads()):
+                raise  # click ends without a word when `head` has seen enough
             fail(str(error) or type(error).__name__)
+
+
+def _nobody_reads() -> bool:
+    """Whether the pipe that stdout is has lost its reader."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def fail(message: str) -> NoReturn:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +161,12 @@ def test_pictures(form: str, beginning: str) -> None:
     assert told.exit_code == 0
     assert told.stdout.startswith(beginning)
     assert told.stdout.count("reaches 10.244.") >= 3
+
+
+def test_who_stops_reading_is_told_nothing() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = ["trace", "--rules", HTTPD, "--from", "10.244.1.5", "--to", "10.96.203.6:8080"]
+    done = subprocess.run([sys.executable, "-m", "fairway", *words], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.stderr == ""
