@@ -41,7 +41,8 @@ def test_everything_is_as_the_page_says(name: str, shell: Shell) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_the_manifest_shown_is_the_one_applied(name: str) -> None:
     page = (FOLDER / f"{name}.md").read_text()
-    assert ["\n".join(lines) + "\n" for _, lines in blocks(page, "yaml")][0] == manifest(name).read_text()
+    [(_, shown)] = blocks(page, "yaml")
+    assert shown == manifest(name).read_text().splitlines()
 
 
 def test_the_index_names_every_page() -> None:
