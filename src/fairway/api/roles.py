@@ -103,6 +103,12 @@ _PROXIER: tuple[Line, ...] = (
     ("list watch get", "networking.k8s.io", "servicecidrs"),
     ("create patch update", "", "events"),
 )
+_ANNOUNCER: tuple[Line, ...] = (
+    ("list watch", "", "configmaps nodes services"),
+    ("list watch", "discovery.k8s.io", "endpointslices"),
+    ("create get list watch update", "coordination.k8s.io", "leases"),
+    ("create patch", "", "events"),
+)
 _ROLES: dict[str, tuple[Line, ...]] = {
     "cluster-admin": (("*", "*", "*"), ("*", "/", "*")),
     "system:aggregate-to-view": _VIEW,
@@ -117,6 +123,7 @@ _ROLES: dict[str, tuple[Line, ...]] = {
         ("create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
     ),
     "system:discovery": (("get", "/", f"/api /api/* /apis /apis/* {_HEALTH} /openapi /openapi/*"),),
+    "system:fairway-announcer": _ANNOUNCER,
     "system:kube-controller-manager": _CONTROLLERS,
     "system:kube-dns": (
         ("list watch", "", "endpoints namespaces pods services"),
@@ -139,6 +146,7 @@ _BOUND: dict[str, tuple[tuple[str, str], ...]] = {
     "cluster-admin": (("Group", MASTERS),),
     "system:basic-user": (("Group", AUTHENTICATED),),
     "system:discovery": (("Group", AUTHENTICATED),),
+    "system:fairway-announcer": (("User", "system:fairway-announcer"),),
     "system:kube-controller-manager": (("User", "system:kube-controller-manager"),),
     "system:kube-scheduler": (("User", "system:kube-scheduler"),),
     "system:monitoring": (("Group", "system:monitoring"),),

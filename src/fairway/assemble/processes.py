@@ -11,7 +11,7 @@ from dataclasses import replace
 from fairway.api.http import serve
 from fairway.api.nodes import HttpNodeClient
 from fairway.api.server import Api, ApiConfig
-from fairway.assemble import proxying, routes, stores
+from fairway.assemble import announcing, proxying, routes, stores
 from fairway.assemble.life import run
 from fairway.assemble.proxyconfig import Conntrack, KubeProxyConfiguration
 from fairway.client.http import HttpClient
@@ -31,6 +31,7 @@ HEARTBEAT_SECONDS = 1.0
 NODE_GRACE_SECONDS = 4.0
 LOOK_SECONDS = 2.0  # how often a proxy looks whether its rules still stand; clusters take 30
 VERIFY_SECONDS = 10.0  # how often it compares them all; clusters take far longer
+ANNOUNCER_PAGE = ("127.0.0.1", 10260)
 MODULES_OF_PROXIES = (
     "fairway.dataplane.nft_sync",
     "fairway.dataplane.sync",
@@ -149,14 +150,18 @@ def agent(state: StateDir, topology: Topology, node: str) -> None:
 
 
 def proxy(state: StateDir, topology: Topology, node: str) -> None:
-    """The node proxy of one node, inside the node's network namespace."""
+    """The node proxy of one node, inside the node's network namespace, and beside it the announcer of load-balancer
+    addresses, that of `fairway announce`."""
 
     async def main(stop: asyncio.Event) -> None:
         plan = plan_of_proxy(topology, node)
         pace = replace(plan.pace, check=LOOK_SECONDS, verify=VERIFY_SECONDS)
-        client = _client(state, f"proxy-{node}")
-        await proxying.serve(client, replace(plan, pace=pace), stop)
+        client, announcing_client = _client(state, f"proxy-{node}"), _client(state, f"announcer-{node}")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(proxying.serve(client, replace(plan, pace=pace), stop))
+            group.create_task(announcing.serve(announcing_client, announcing.Plan(node, metrics=ANNOUNCER_PAGE), stop))
         await client.close()
+        await announcing_client.close()
 
     run(main)
 

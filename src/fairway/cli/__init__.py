@@ -31,6 +31,7 @@ for _command in (
     diagnose.affinity,
     diagnose.anonymise,
     proxy.proxy,
+    proxy.announce,
     names.env,
     proxy.render,
     serve.dns,

@@ -233,3 +233,52 @@ def _read(file: str, flag: str = "--objects") -> bytes:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         fail(f"{flag} {file}: {error.strerror}")
+
+
+@click.command()
+@click.option(
+    "--kubeconfig", default="", metavar="FILE", help="Default: in a pod its service account; else as kubectl."
+)
+@click.option("--master", default="", metavar="URL", help="The API server, whatever the kubeconfig says.")
+@click.option("--node-name", default="", metavar="NAME", help="Default: the host's name.")
+@click.option(
+    "--interface",
+    "devices",
+    multiple=True,
+    metavar="NAME",
+    help="Speak on this device, whatever the address. Default: on those on whose network an address lies.",
+)
+@click.option(
+    "--lapse-seconds",
+    default=1.2,
+    show_default=True,
+    type=float,
+    help="A node that says nothing for so long is taken for dead. It says something each quarter of that.",
+)
+@click.option(
+    "--metrics-address",
+    default="127.0.0.1:10260",
+    show_default=True,
+    metavar="ADDRESS:PORT",
+    help='Where /metrics is ("": nowhere).',
+)
+def announce(
+    kubeconfig: str, master: str, node_name: str, devices: tuple[str, ...], lapse_seconds: float, metrics_address: str
+) -> None:
+    """Answer for load-balancer addresses on this node's segments, by turns with the other nodes.
+
+    \b
+    fairway announce --kubeconfig /etc/kubernetes/kubelet.conf --node-name node-a
+    """
+    from fairway.announce.member import Timing
+    from fairway.assemble import announcing, proxying
+    from fairway.assemble.proxyconfig import host_and_port
+
+    try:
+        timing = Timing.of(lapse_seconds)
+        page = host_and_port(metrics_address, "metrics-address", 10260) if metrics_address else None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    node = (node_name or socket.gethostname()).strip().lower()
+    plan = announcing.Plan(node, devices, timing, page)
+    announcing.announce(plan, lambda: proxying.connection(kubeconfig, master))

@@ -29,6 +29,7 @@ def identities(topology: Topology) -> Iterator[Identity]:
     for node in topology.nodes:
         yield Identity(f"agent-{node.name}", f"system:node:{node.name}", ("system:nodes",))
         yield Identity(f"proxy-{node.name}", "system:kube-proxy", ("system:node-proxier",))
+        yield Identity(f"announcer-{node.name}", "system:fairway-announcer")
 
 
 def api_server_names(topology: Topology) -> list[str]:

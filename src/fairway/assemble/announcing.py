@@ -1,0 +1,300 @@
+"""`fairway announce`: a node's announcer of load-balancer addresses as a program, and what stands around it.
+
+`serve` is its life, which a lab's nodes share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairway.announce.announcer import Announcer, Observer, Place
+from fairway.announce.member import DEFAULT, Mine, Timing
+from fairway.assemble.announceable import SERVICE_NAME, announced, is_local, settings_of, wishes
+from fairway.assemble.life import run
+from fairway.client.base import ApiError, Client, Object, Unreachable
+from fairway.client.follow import follow
+from fairway.client.informer import Cache, Change, as_dict
+from fairway.control import pods
+from fairway.control.events import Recorder
+from fairway.control.loadbalancer_claims import NAMESPACE
+from fairway.control.loops.loadbalancer import FIELD, SETTINGS
+from fairway.control.times import micro_stamp
+from fairway.control.writes import Note
+from fairway.objects.kinds import CONFIG_MAP, ENDPOINT_SLICE, NODE, SERVICE, Kind
+from fairway.observe import exposition
+from fairway.observe.answer import Answer
+from fairway.observe.pages import keep_listening
+
+COMPONENT = "fairway-announcer"
+BALANCERS = "spec.type=LoadBalancer"
+SOLE_SECONDS = 0.2
+"""How often a second announcer on a node looks whether the first has ended."""
+
+_log = logging.getLogger("fairway.announce")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an announcer is told. `metrics` is an address and a port."""
+
+    node: str
+    devices: tuple[str, ...] = ()
+    timing: Timing = DEFAULT
+    metrics: tuple[str, int] | None = None
+
+
+def announce(plan: Plan, client: Callable[[], Client]) -> None:
+    """Run until SIGTERM or SIGINT."""
+
+    async def main(stop: asyncio.Event) -> None:
+        asked = client()
+        try:
+            await serve(asked, plan, stop)
+        finally:
+            await asked.close()
+
+    run(main)
+
+
+async def serve(client: Client, plan: Plan, stop: asyncio.Event) -> None:
+    """The announcer's life: one to a node at a time."""
+    from fairway.kernel.linux.links import LinuxLinks
+
+    with _alone_on(plan.node) as alone:
+        if not await alone(stop):
+            return
+        view = _View(client, plan.node)
+        metrics = Metrics()
+        recorder = Recorder(lambda _: client, time.time)
+        announcer = Announcer(
+            client,
+            Place(plan.node, _machine(), plan.devices),
+            lambda: LinuxLinks().interfaces(),
+            view.node_uid,
+            stamp=lambda: micro_stamp(time.time()),
+            timing=plan.timing,
+            observer=_Told(view, metrics, recorder, plan.node),
+        )
+        view.listen(lambda: announcer.wish(view.wishes))
+        beside = [asyncio.create_task(job) for job in (view.follow(), recorder.run())]
+        if plan.metrics:
+            page = keep_listening(lambda path: _page(path, metrics, announcer), *plan.metrics, "metrics-address")
+            beside.append(asyncio.create_task(page))
+        try:
+            await announcer.run(stop)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+
+class _View:
+    """What the announcer needs of the cluster, followed. `wishes` change as a whole, once all is known."""
+
+    def __init__(self, client: Client, node: str) -> None:
+        self.wishes: dict[str, Any] = {}
+        self.services: Cache[Object] = Cache(as_dict)
+        self._client = client
+        self._node = node
+        self._nodes: Cache[Object] = Cache(as_dict)
+        self._config: Cache[Object] = Cache(as_dict)
+        self._slices: Cache[Object] = Cache(as_dict)
+        self._jobs: set[asyncio.Task[Any]] = set()
+        self._tell: Callable[[], None] = lambda: None
+        self._local = asyncio.Event()
+
+    def listen(self, tell: Callable[[], None]) -> None:
+        """Call `tell` when there are other wishes."""
+        self._tell = tell
+
+    def node_uid(self) -> str:
+        node = self._nodes.items.get(("", self._node))
+        return pods.uid(node) if node is not None else ""
+
+    async def follow(self) -> None:
+        """Follow all until cancelled."""
+        selector = BALANCERS if await self._selects() else ""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep(SERVICE, self.services, fields=selector))
+            group.create_task(self._keep(NODE, self._nodes, bears=_bearing))
+            one = f"metadata.name={SETTINGS}"
+            group.create_task(self._keep(CONFIG_MAP, self._config, namespace=NAMESPACE, fields=one))
+            await self._local.wait()
+            group.create_task(self._keep(ENDPOINT_SLICE, self._slices))
+
+    async def _selects(self) -> bool:
+        """Whether the server can leave out all other Services."""
+        try:
+            await self._client.list(SERVICE, field_selector=BALANCERS, limit=1)
+        except ApiError as error:
+            return error.code != 400
+        except Unreachable:
+            pass  # those who follow have the patience
+        return True
+
+    async def _keep(
+        self,
+        kind: Kind,
+        cache: Cache[Object],
+        *,
+        namespace: str = "",
+        fields: str = "",
+        bears: Callable[[Object], object] = lambda obj: obj,
+    ) -> None:
+        def changed(changes: Sequence[Change[Object]]) -> None:
+            if any((each.old and bears(each.old)) != (each.new and bears(each.new)) for each in changes):
+                self._work_out()
+
+        await follow(
+            self._client,
+            kind,
+            cache,
+            namespace=namespace,
+            field_selector=fields,
+            on_change=changed,
+            on_synced=self._work_out,
+        )
+
+    def _work_out(self) -> None:
+        if not (self.services.synced and self._nodes.synced and self._config.synced):
+            return
+        config = self._config.items.get((NAMESPACE, SETTINGS))
+        settings = settings_of((config.get("data") or {}).get(FIELD, "") if config is not None else None)
+        if settings is None:
+            return  # what was to be announced still is: nothing is taken back, either
+        mine = [each for each in self.services.items.values() if announced(each, settings)]
+        if any(map(is_local, mine)) and not self._slices.synced:
+            self._local.set()
+            return
+        found = wishes(mine, list(self._nodes.items.values()), self._by_service(), settings)
+        if found != self.wishes:
+            self.wishes = found
+            self._tell()
+
+    def _by_service(self) -> dict[str, list[Object]]:
+        found: dict[str, list[Object]] = {}
+        for (namespace, _), piece in self._slices.items.items():
+            name = pods.labels(piece).get(SERVICE_NAME)
+            if name:
+                found.setdefault(f"{namespace}/{name}", []).append(piece)
+        return found
+
+
+def _bearing(node: Object) -> object:
+    """What of a node can change a wish: none of its heartbeats."""
+    return pods.is_ready(node), pods.labels(node), (node.get("spec") or {}).get("unschedulable"), pods.uid(node)
+
+
+class Metrics:
+    """What an announcer counts."""
+
+    def __init__(self) -> None:
+        self.addresses = exposition.gauge("fairway_announcer_addresses", "Addresses that this node announces.")
+        self.takeovers = exposition.counter("fairway_announcer_takeovers_total", "Addresses taken by this node.")
+        self.renewals = exposition.counter(
+            "fairway_announcer_lease_writes_total", "Writes of the node's Lease.", "result"
+        )
+        self.disputes = exposition.counter(
+            "fairway_announcer_disputes_total", "Times that somebody else claimed an address of this node."
+        )
+        self.seconds = exposition.Histogram(
+            "fairway_announcer_lease_write_seconds",
+            "How long writes of the Lease take.",
+            (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+        )
+
+    def all(self, announcer: Announcer) -> Iterator[exposition.Metric]:
+        """Every metric, as it is now."""
+        alone = exposition.gauge(
+            "fairway_announcer_addresses_alone", "Addresses announced while the server does not answer."
+        )
+        alone.set(len(announcer.member.alone))
+        answers = exposition.counter(
+            "fairway_announcer_answers_total", "Questions for an address answered.", "ip_family"
+        )
+        for version, count in announcer.answered.items():
+            answers.set(count, f"IPv{version}")
+        yield from (self.addresses, alone, self.takeovers, answers, self.disputes, self.renewals, self.seconds)
+
+
+class _Told(Observer):
+    """Counts, and makes Events of what users want to know."""
+
+    def __init__(self, view: _View, metrics: Metrics, recorder: Recorder, node: str) -> None:
+        self._view = view
+        self._metrics = metrics
+        self._recorder = recorder
+        self._node = node
+
+    def began(self, address: str, claim: Mine) -> None:
+        """See `Observer`."""
+        self._metrics.addresses.add(1)
+        self._metrics.takeovers.add(1)
+        self._tell(address, "Normal", "Announced", f"{self._node} announces {address}: {claim.why}")
+
+    def ceased(self, address: str) -> None:
+        """See `Observer`."""
+        self._metrics.addresses.add(-1)
+
+    def renewed(self, seconds: float, error: str) -> None:
+        """See `Observer`."""
+        self._metrics.renewals.add(1, "error" if error else "success")
+        if not error:
+            self._metrics.seconds.observe(seconds)
+
+    def disputed(self, address: str, device: str, mac: bytes) -> None:
+        """See `Observer`."""
+        self._metrics.disputes.add(1)
+        message = f"{address}, which {self._node} announces, is claimed by {mac.hex(':')} on its {device}, too"
+        _log.warning("%s", message)
+        self._tell(address, "Warning", "AddressDisputed", message)
+
+    def _tell(self, address: str, type_: Any, reason: str, message: str) -> None:
+        wish = self._view.wishes.get(address)
+        for who in wish.services if wish is not None else ():
+            namespace, _, name = who.partition("/")
+            service = self._view.services.items.get((namespace, name))
+            if service is not None:
+                self._recorder.tell(Note(SERVICE, service, type_, reason, message), COMPONENT)
+
+
+def _page(path: str, metrics: Metrics, announcer: Announcer) -> Answer:
+    if path != "/metrics":
+        return Answer(404, b"not found\n", {"Content-Type": "text/plain"})
+    text = exposition.text(metrics.all(announcer))
+    return Answer(200, text.encode(), {"Content-Type": exposition.CONTENT_TYPE})
+
+
+def _machine() -> str:
+    """This machine since its last start."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+@contextmanager
+def _alone_on(node: str) -> Iterator[Callable[[asyncio.Event], Any]]:
+    """Hold what one process of a network namespace can hold for a node: an abstract socket's name. It ends with the
+    process, however that ends."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as handle:
+
+        async def alone(stop: asyncio.Event) -> bool:
+            told = False
+            while not stop.is_set():
+                try:
+                    handle.bind(f"\0fairway-announce-{node}")
+                    return True
+                except OSError:
+                    if not told:
+                        _log.warning("another announcer of node %s runs here: this one waits for its end", node)
+                    told = True
+                    await asyncio.sleep(SOLE_SECONDS)
+            return False
+
+        yield alone
