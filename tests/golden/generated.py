@@ -1,5 +1,6 @@
-"""Clusters as hypothesis makes them up: Services of every kind on one lab node, who share external addresses, some with
-endpoints here, elsewhere, terminating or none, under every option that decides rules."""
+"""Clusters as hypothesis makes them up: Services of every kind on one lab node, who share external and
+load-balancer addresses, and some claim others' cluster IPs; with endpoints here, elsewhere, terminating or none, under
+every option that decides rules."""
 
 from __future__ import annotations
 
@@ -19,9 +20,20 @@ from tests.unit.desired.objects import endpoint, endpoint_slice, service
 HERE = {"IPv4": "10.244.1.2{}", "IPv6": "fd00:10:244:1::2{}"}
 THERE = {"IPv4": "10.244.2.2{}", "IPv6": "fd00:10:244:2::2{}"}
 HOST = {"IPv4": "10.0.0.11", "IPv6": "fd00:a::11"}
-EXTERNAL = ["198.51.100.7", "198.51.100.8", "10.0.0.11", "2001:db8:7::7"]
+EXTERNAL = ["198.51.100.7", "198.51.100.8", "10.0.0.11", "2001:db8:7::7", "203.0.113.0", "2001:db8:f::", "10.96.1.0"]
 POLICIES = st.sampled_from(["Cluster", "Cluster", "Local"])
-RANGES = [[], [], ["192.0.2.0/24"], ["10.0.0.0/8", "10.0.0.0/24", "2001:db8::/32"]]
+BALANCERS = {
+    "IPv4": ["203.0.113.0", "203.0.113.1", "10.0.0.11", "198.51.100.7"],
+    "IPv6": ["2001:db8:f::", "2001:db8:f::1", "fd00:a::11", "2001:db8:7::7"],
+}
+RANGES = [
+    [],
+    [],
+    ["192.0.2.0/24"],
+    ["10.0.0.0/8", "10.0.0.0/24", "2001:db8::/32"],
+    ["10.244.0.0/16", "192.0.2.0/25", "2001:db8::/64", "fd00:10:244::/48"],
+    ["0.0.0.0/0", "::/0"],
+]
 
 
 @dataclass(frozen=True)
@@ -64,9 +76,7 @@ def clusters(draw: st.DrawFn, guarded: bool = False) -> Cluster:
 @st.composite
 def _service(draw: st.DrawFn, number: int, family: str, protocol: str) -> view.ServiceView:
     address = f"10.96.1.{number}" if family == "IPv4" else f"fd00:10:96::1{number}"
-    balancers = ["203.0.113.{}", "10.0.0.11"] if family == "IPv4" else ["2001:db8:f::{}", "fd00:a::11"]
-    # of several that claim one address with source ranges nftables serves the first alone (docs/proxy.md)
-    balancer = draw(st.sampled_from(balancers if number == 0 else balancers[:1])).format(number)
+    balancers = draw(st.lists(st.sampled_from(BALANCERS[family]), min_size=1, max_size=2, unique=True))
     kind = draw(st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer"]))
     port: dict[str, Any] = {"port": 80, "protocol": protocol}
     if kind != "ClusterIP":
@@ -77,7 +87,7 @@ def _service(draw: st.DrawFn, number: int, family: str, protocol: str) -> view.S
         type=kind,
         ports=[port],
         externalIPs=draw(st.lists(st.sampled_from(EXTERNAL), max_size=2, unique=True)),
-        status={"loadBalancer": {"ingress": [{"ip": balancer}]}} if kind == "LoadBalancer" else {},
+        status={"loadBalancer": {"ingress": [{"ip": ip} for ip in balancers]}} if kind == "LoadBalancer" else {},
         loadBalancerSourceRanges=draw(st.sampled_from(RANGES)),
         sessionAffinity=draw(st.sampled_from(["None", "None", "ClientIP"])),
         internalTrafficPolicy=draw(POLICIES),

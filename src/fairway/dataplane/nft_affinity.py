@@ -13,14 +13,12 @@ from fairway.dataplane.nft_book import Book, Delta
 from fairway.dataplane.nft_layout import (
     AFFINITY,
     AFFINITY_NODE_PORTS,
+    BY_SOURCE,
     ENDPOINTS,
-    LOCAL_ENDPOINTS,
     MIXED,
     MIXED_NODE_PORTS,
-    NODE_PORT_ENDPOINTS,
-    NODE_PORT_LOCAL_ENDPOINTS,
-    STICKY,
-    STICKY_NODE_PORTS,
+    STICKY_MAPS,
+    STICKY_SOURCES,
 )
 from fairway.desired.addresses import within
 from fairway.packet import Family
@@ -29,8 +27,6 @@ from fairway.ruleset.nft_values import spell
 
 MAPS = (AFFINITY, AFFINITY_NODE_PORTS)
 
-_ENDPOINTS = (ENDPOINTS, LOCAL_ENDPOINTS, NODE_PORT_ENDPOINTS, NODE_PORT_LOCAL_ENDPOINTS)
-_STICKY = (STICKY, STICKY_NODE_PORTS)
 _WAYS = ("external-local", "node-ports-local", MIXED, MIXED_NODE_PORTS)
 
 
@@ -39,10 +35,11 @@ def doubtful(book: Book, delta: Delta) -> frozenset[bytes]:
     have lost an endpoint or are served in another way."""
     if not book.shape.intersection(MAPS):
         return frozenset()
-    ended = {key for name, kept in delta.removed.items() if _kind(name) in _STICKY for key in kept}
+    removed, both = [*_places(book, delta.removed)], [*_places(book, delta.added), *_places(book, delta.removed)]
+    ended = {place for name, place in removed if _kind(name) in STICKY_MAPS}
     lost = set(_targets(delta.removed)) - set(_targets(delta.added))
     changed = {place for _, place, _ in lost}
-    changed.update(key for part in (delta.added, delta.removed) for name in _WAYS for key in part.get(name, ()))
+    changed.update(place for name, place in both if name.endswith(_WAYS) or _kind(name) == BY_SOURCE)
     sticky = {place for place in changed if any(port.affinity_seconds for port in book.claimants(place))}
     return frozenset(ended | sticky)
 
@@ -65,9 +62,8 @@ def stale(
 
 
 def _right(book: Book, source: bytes, place: bytes, element: Element) -> bool:
-    claimants = book.claimants(place)
-    serving = serving_of(place, claimants, book.settings) if claimants else None
-    if serving is None or not any(port.affinity_seconds for port in claimants):
+    serving, seconds = serving_of(place, book.claimants(place), book.settings, source)
+    if serving is None or not seconds:
         return False
     inside = _inside(book, source)
     near, far = _data(serving, far=False), _data(serving, far=True)
@@ -89,11 +85,19 @@ def _inside(book: Book, source: bytes) -> bool | None:
     return None if pods.interface else False
 
 
+def _places(book: Book, part: Elements) -> Iterator[tuple[str, bytes]]:
+    """(set, place) of the elements that are a place, by itself or with sources."""
+    size = 4 if book.family is Family.IPV4 else 16
+    for name, kept in part.items():
+        sources = size if _kind(name) in (BY_SOURCE, STICKY_SOURCES) else 0
+        yield from ((name, key[: len(key) - sources]) for key in kept)
+
+
 def _targets(part: Elements) -> Iterator[tuple[str, bytes, object]]:
     """(kind of map, place, endpoint) of the elements that lead somewhere."""
     for name, kept in part.items():
         kind, _, number = name.rpartition("-")
-        if kind in _ENDPOINTS:
+        if kind.endswith(ENDPOINTS):
             drawn = 4 if int(number) > 1 else 0
             yield from ((kind, key[: len(key) - drawn], element.data) for key, element in kept.items())
 

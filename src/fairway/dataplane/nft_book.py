@@ -79,15 +79,15 @@ class Book:
         found: Elements = {}
         self._ports = dict(ports)
         for key, port in self._ports.items():
-            roles = places(port)
-            for place in roles:
+            for place in places(port):
                 self._claim(place, key)
             for name, kept in shared_elements(port, self.settings).items():
                 self._shared[name].update(kept.keys())
         for port in self._ports.values():
-            for place, role in places(port).items():
+            for place, roles in places(port).items():
                 if place not in self._disputed:
-                    for name, at, element in elements_at(place, ((role, port),), self.settings):
+                    asked = [(role, port) for role in roles]
+                    for name, at, element in elements_at(place, asked, self.settings):
                         found.setdefault(name, {})[at] = element
         for (name, at), element in self._entries(self._disputed):
             found.setdefault(name, {})[at] = element

@@ -1,14 +1,16 @@
-"""The sets, chains and rules of nftables mode: one table per family, whose size does not depend on the Services.
+"""The sets and maps of nftables mode: one table per family, whose form does not depend on the Services.
 
 Everything that varies is an element of a set or a map (`dataplane.nft`). A *place* is a destination as packets name
 it: address, protocol and port; for node ports protocol and port alone. Endpoints are found by one lookup: the map
 `endpoints-3` holds, for every place with three endpoints, three keys that end with the numbers 0, 1 and 2, of which
 the packet draws one. There is one such map, and one rule, for each number of endpoints that is in use.
 
+Where it depends on the sender which Service answers at a place (several claim it, some for a few sources only), the
+senders are told apart: `by-source-1` holds the place with the sources that fare in one way, `by-source-2` with those
+that fare in another, and each has ways and maps of its own, `by-source-1-endpoints-3` and so on.
+
 What elements ask for and a table need not have always (those maps, affinity) is made when it is first wanted: the
-`Shape` names it. Rules are those of Linux 5.6 and nft 1.0.6 (`numgen` inside a concatenated key, data of maps with a
-timeout); what they do is said by `desired.decide`. As text, one rule is too much for the program nft 1.0.6: the one
-that remembers IPv6 clients, whose key takes more than one of its registers. The kernel takes it.
+`Shape` names it. The rules that ask are in `nft_chains`.
 """
 
 from __future__ import annotations
@@ -17,11 +19,9 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
-from fairway.desired.model import Settings
-from fairway.packet import Family, Protocol, family_of
+from fairway.packet import Family
 from fairway.ruleset import nft
 from fairway.ruleset.nft import Type
-from fairway.ruleset.nft_values import PRIORITIES, literal
 
 TABLE = "fairway"
 COMMENT = "Services, by the node proxy of Fairway"
@@ -35,17 +35,19 @@ STICKY, STICKY_NODE_PORTS = "sticky", "sticky-node-ports"
 MIXED, MIXED_NODE_PORTS = "external-mixed", "node-ports-mixed"
 AFFINITY, AFFINITY_NODE_PORTS = "affinity", "affinity-node-ports"
 
+BY_SOURCE, STICKY_SOURCES = "by-source", "sticky-sources"
+
+STICKY_MAPS = {STICKY: AFFINITY, STICKY_SOURCES: AFFINITY, STICKY_NODE_PORTS: AFFINITY_NODE_PORTS}
+"""The sets of what is sticky by the map in which its clients are remembered."""
+
 AFFINITY_SIZE = 524288
 """How many (client, place) pairs are remembered at most; then new clients are spread anew each time."""
-
-SERVED = ("cluster-ips", "external", "node-ports")
-"""The sets of the places that lead to endpoints."""
 
 PLACES = (
     "cluster-ips",  # cluster IPs that somebody serves
     "external",  # external and load-balancer addresses that somebody serves
     "external-local",  # those of them under policy Local
-    "guarded",  # load-balancer addresses with source ranges
+    "guarded",  # load-balancer addresses with source ranges: what is not let in is dropped
     "unserved",  # whatever the next four and `guarded` hold: one lookup spares the rest
     "dropped-internal",
     "refused-internal",
@@ -68,41 +70,17 @@ and forgotten after a day without any."""
 COUNTED_ENDPOINTS_SIZE = 131072
 _DAY_MS = 86_400_000
 
-_LOOPBACK = "127.0.0.0/8"
-_PROTOCOLS = tuple(literal(Type.PROTOCOL, protocol.number) for protocol in Protocol)
-_MARK, _L4PROTO, _PORT = nft.Meta("mark"), nft.Meta("l4proto"), nft.Payload("th", "dport")
-_NODE_PORT = nft.Concat((_L4PROTO, _PORT))
-_ORIGINAL_PORT = nft.Ct("proto-dst", "original")
-_ANSWERING_PORT = nft.Ct("proto-src", "reply")
-
-_DROP, _RETURN, _REJECT = nft.Verdict("drop"), nft.Verdict("return"), nft.Reject()
-_PORTED = nft.Match(_L4PROTO, nft.AnonymousSet(_PROTOCOLS))
-_NEW = nft.Match(nft.Ct("state"), literal(Type.CT_STATE, "new"), "any")
-_UNEXPECTED = nft.Match(nft.Ct("state"), literal(Type.CT_STATE, "invalid,new,untracked"), "any")
-_TRANSLATED = nft.Match(nft.Ct("status"), literal(Type.CT_STATUS, "dnat"), "any")
-_TO_THE_NODE = nft.Match(nft.Fib(("daddr",), "type"), literal(Type.FIB_TYPE, "local"))
-_FROM_THE_NODE = nft.Match(nft.Fib(("saddr",), "type"), literal(Type.FIB_TYPE, "local"))
-_BEFORE_FILTERS = PRIORITIES["filter"] - 10
-_BEFORE_SOURCE_NAT = PRIORITIES["srcnat"] - 1
-_AFTER_DESTINATION_NAT = PRIORITIES["dstnat"] + 10
+L4PROTO, PORT = nft.Meta("l4proto"), nft.Payload("th", "dport")
+NODE_PORT = nft.Concat((L4PROTO, PORT))
 
 
 def table_name(family: Family) -> nft.TableName:
     return nft.TableName(_ip(family), TABLE)
 
 
-def layout(family: Family, settings: Settings, shape: Shape = frozenset()) -> nft.Table:
-    """The table of one family without its elements."""
-    words = _Words(family)
-    counted = words.counted_sets() if settings.counted else ()
-    sets = {made.name: made for made in (*words.fixed_sets(), *counted, *map(words.on_demand, sorted(shape)))}
-    chains = {chain.name: chain for chain in _Chains(words, settings, shape).all()}
-    return nft.Table(_ip(family), TABLE, sets, chains, COMMENT)
-
-
 def declared(family: Family, name: str) -> nft.Set:
     """A set or map of the table, empty."""
-    words = _Words(family)
+    words = Words(family)
     fixed = (*words.fixed_sets(), *words.counted_sets())
     return next((kept for kept in fixed if kept.name == name), None) or words.on_demand(name)
 
@@ -119,7 +97,7 @@ def _ip(family: Family) -> str:
     return "ip" if family is Family.IPV4 else "ip6"
 
 
-class _Words:
+class Words:
     """One family's expressions and sets."""
 
     def __init__(self, family: Family) -> None:
@@ -127,7 +105,8 @@ class _Words:
         self.ip = _ip(family)
         self.address_type = Type.IPV4 if family is Family.IPV4 else Type.IPV6
         self.source, self.destination = nft.Payload(self.ip, "saddr"), nft.Payload(self.ip, "daddr")
-        self.place = nft.Concat((self.destination, _L4PROTO, _PORT))
+        self.place = nft.Concat((self.destination, L4PROTO, PORT))
+        self.place_and_source = nft.Concat((*self.place.parts, self.source))
         self.original = nft.Ct(f"{self.ip} daddr", "original")
         self.answering = nft.Ct(f"{self.ip} saddr", "reply")
 
@@ -143,16 +122,16 @@ class _Words:
         return literals[0] if len(literals) == 1 else nft.AnonymousSet(literals)
 
     def fixed_sets(self) -> Iterator[nft.Set]:
-        place, node_port = self._fields(self.place), self._fields(_NODE_PORT)
+        place, node_port = self._fields(self.place), self._fields(NODE_PORT)
         yield from (nft.Set(name, place) for name in PLACES)
         yield from (nft.Set(name, node_port) for name in NODE_PORT_PLACES)
-        yield nft.Set("allowed-sources", (*place, self._field(self.source)), flags=frozenset({"interval"}))
+        yield self._sources("allowed-sources")
         yield nft.Set("hairpin", (self._field(self.source), self._field(self.destination)))
         yield nft.Set("live", (self._field(self.destination),))
 
     def counted_sets(self) -> Iterator[nft.Set]:
         yield nft.Set(COUNTED, self._fields(self.place), counter=True)
-        yield nft.Set(COUNTED_NODE_PORTS, self._fields(_NODE_PORT), counter=True)
+        yield nft.Set(COUNTED_NODE_PORTS, self._fields(NODE_PORT), counter=True)
         yield nft.Set(
             COUNTED_ENDPOINTS,
             (*self._fields(self.place), *self._endpoint()),
@@ -165,24 +144,29 @@ class _Words:
     def on_demand(self, name: str) -> nft.Set:
         """The set or map of a name in a `Shape`."""
         kind, _, number = name.rpartition("-")
-        place, node_port = self._fields(self.place), self._fields(_NODE_PORT)
-        match kind:
-            case "endpoints" | "local-endpoints":
-                return self._endpoints(name, place, int(number))
-            case "node-port-endpoints" | "node-port-local-endpoints":
-                return self._endpoints(name, node_port, int(number))
+        place, node_port = self._fields(self.place), self._fields(NODE_PORT)
+        if kind in (NODE_PORT_ENDPOINTS, NODE_PORT_LOCAL_ENDPOINTS):
+            return self._endpoints(name, node_port, int(number))
+        if kind.endswith(ENDPOINTS):
+            return self._endpoints(name, place, int(number))
+        if kind in (BY_SOURCE, STICKY_SOURCES):
+            return self._sources(name)
         if name in (AFFINITY, AFFINITY_NODE_PORTS):
             key = (self._field(self.source), *(place if name == AFFINITY else node_port))
             flags = frozenset({"dynamic", "timeout"})
             return nft.Set(name, key, self._endpoint(), flags=flags, size=AFFINITY_SIZE)
         return nft.Set(name, node_port if name == MIXED_NODE_PORTS or kind == STICKY_NODE_PORTS else place)
 
+    def _sources(self, name: str) -> nft.Set:
+        """Places, each with ranges of sources."""
+        return nft.Set(name, self._fields(self.place_and_source), flags=frozenset({"interval"}))
+
     def _endpoints(self, name: str, key: tuple[nft.Field, ...], number: int) -> nft.Set:
         drawn = (self._field(draw(number)),) if number > 1 else ()
         return nft.Set(name, (*key, *drawn), self._endpoint())
 
     def _endpoint(self) -> tuple[nft.Field, ...]:
-        return (self._field(self.destination), self._field(_PORT))
+        return (self._field(self.destination), self._field(PORT))
 
     def _fields(self, concat: nft.Concat) -> tuple[nft.Field, ...]:
         return tuple(self._field(part) for part in concat.parts)
@@ -201,274 +185,3 @@ class _Words:
 def draw(number: int) -> nft.Numgen:
     """A number below `number`, by chance."""
     return nft.Numgen("random", number)
-
-
-class _Chains:
-    """One family's chains: who may be translated, by which map, who is masqueraded, and what becomes of the rest."""
-
-    def __init__(self, words: _Words, settings: Settings, shape: Shape) -> None:
-        self._words = words
-        self._settings = settings
-        self._facts = settings.node(words.family)
-        self._shape = shape
-
-    def all(self) -> Iterator[nft.Chain]:
-        yield from self._translation()
-        yield from self._node_ports()
-        yield from self._balancing()
-        yield from self._refusals()
-        yield from self._hooks()
-        if AFFINITY in self._shape or AFFINITY_NODE_PORTS in self._shape:
-            yield from self._memory()
-        if self._settings.counted:
-            yield from self._counting()
-
-    def _translation(self) -> Iterator[nft.Chain]:
-        """Where the first packet of a connection is sent. A chain that returns leaves the packet as it is."""
-        place = self._words.place
-        dispatch = [
-            _rule(_in(place, "cluster-ips"), _goto("cluster-ip")),
-            _rule(_in(place, "external"), _jump("external")),
-        ]
-        if self._facts.node_ports_on != ():
-            dispatch.append(_rule(_in(_NODE_PORT, "node-ports"), *self._at_node_ports(), _goto("node-port")))
-        yield nft.Chain("services", dispatch)
-        yield nft.Chain("cluster-ip", [*self._mark_strangers(), *_twice("balance")])
-        yield nft.Chain("external", list(self._external()))
-        yield nft.Chain("external-local", [*self._insiders("near", "masqueraded"), *_twice("balance-local")])
-        yield nft.Chain("near", _twice("balance"))
-        yield nft.Chain("masqueraded", [self._mark(), *_twice("balance")])
-        if MIXED in self._shape:
-            rules = [*self._insiders("near", "masqueraded"), self._mark(), *_twice("balance-local")]
-            yield nft.Chain("external-mixed", rules)
-
-    def _external(self) -> Iterator[nft.Rule]:
-        place = self._words.place
-        source = nft.Concat((*place.parts, self._words.source))
-        outside = nft.Match(source, nft.SetName("allowed-sources"), "!=")
-        yield _rule(_in(place, "guarded"), outside, _RETURN)
-        yield _rule(_in(place, "external-local"), _goto("external-local"))
-        if MIXED in self._shape:
-            yield _rule(_in(place, MIXED), _goto("external-mixed"))
-        yield _rule(_goto("masqueraded"))
-
-    def _insiders(self, pods: str, node: str) -> Iterator[nft.Rule]:
-        """Under policy Local, pods and the node itself take the short way to any endpoint."""
-        if told := self._pods():
-            yield _rule(*told, _goto(pods))
-        yield _rule(_FROM_THE_NODE, _goto(node))
-
-    def _node_ports(self) -> Iterator[nft.Chain]:
-        rules = [_rule(_in(_NODE_PORT, "node-ports-local"), _goto("node-port-local"))]
-        if MIXED_NODE_PORTS in self._shape:
-            rules.append(_rule(_in(_NODE_PORT, MIXED_NODE_PORTS), _goto("node-port-mixed")))
-        yield nft.Chain("node-port", [*rules, _rule(_goto("node-port-masqueraded"))])
-        insiders = list(self._insiders("node-port-near", "node-port-masqueraded"))
-        yield nft.Chain("node-port-local", [*insiders, *_twice("balance-node-port-local")])
-        yield nft.Chain("node-port-near", _twice("balance-node-port"))
-        yield nft.Chain("node-port-masqueraded", [self._mark(), *_twice("balance-node-port")])
-        if MIXED_NODE_PORTS in self._shape:
-            rules = [*insiders, self._mark(), *_twice("balance-node-port-local")]
-            yield nft.Chain("node-port-mixed", rules)
-
-    def _at_node_ports(self) -> Iterator[nft.Match]:
-        """The node's addresses that serve node ports."""
-        destination, on = self._words.destination, self._facts.node_ports_on
-        if on is not None:
-            yield nft.Match(destination, self._words.any_of(on))
-            return
-        yield _TO_THE_NODE
-        if self._words.family is Family.IPV6:
-            yield nft.Match(destination, self._words.literal("::1"), "!=")
-        elif not self._facts.localhost_node_ports:
-            yield nft.Match(destination, self._words.literal(_LOOPBACK), "!=")
-
-    def _balancing(self) -> Iterator[nft.Chain]:
-        words = self._words
-        yield nft.Chain("balance", list(self._balance(words.place, ENDPOINTS, AFFINITY)))
-        yield nft.Chain("balance-local", list(self._balance(words.place, LOCAL_ENDPOINTS, AFFINITY)))
-        node_ports = self._balance(_NODE_PORT, NODE_PORT_ENDPOINTS, AFFINITY_NODE_PORTS)
-        yield nft.Chain("balance-node-port", list(node_ports))
-        node_ports = self._balance(_NODE_PORT, NODE_PORT_LOCAL_ENDPOINTS, AFFINITY_NODE_PORTS)
-        yield nft.Chain("balance-node-port-local", list(node_ports))
-
-    def _balance(self, place: nft.Concat, kind: str, affinity: str) -> Iterator[nft.Rule]:
-        """Who is remembered goes where it went; others draw. A key that is in no map matches no rule."""
-        if affinity in self._shape:
-            yield self._translate(nft.Concat((self._words.source, *place.parts)), affinity)
-        for number in sizes(self._shape, kind):
-            drawn = (draw(number),) if number > 1 else ()
-            yield self._translate(nft.Concat((*place.parts, *drawn)), f"{kind}-{number}")
-
-    def _translate(self, key: nft.Concat, name: str) -> nft.Rule:
-        found = nft.MapLookup(key, nft.SetName(name))
-        return _rule(_PORTED, nft.Nat("dnat", found, family=self._words.ip, address_and_port=True))
-
-    def _refusals(self) -> Iterator[nft.Chain]:
-        """What becomes of new connections that nothing has translated."""
-        place = self._words.place
-        unserved = _in(place, "unserved")
-        guard = list(self._guard())
-        yield nft.Chain(
-            "refuse-delivered",
-            [
-                _rule(_TRANSLATED, _RETURN),
-                _rule(unserved, _jump("refuse-external")),
-                _rule(_in(_NODE_PORT, "unserved-node-ports"), _TO_THE_NODE, _jump("refuse-node-port")),
-            ],
-        )
-        both = [_rule(unserved, _jump("refuse-internal")), _rule(unserved, _jump("refuse-external"))]
-        yield nft.Chain("refuse-forwarded", [_rule(_TRANSLATED, _RETURN), *both, *guard])
-        yield nft.Chain("refuse-sent", [_rule(_TRANSLATED, _RETURN), both[0], *guard])
-        for side in ("internal", "external"):
-            rules = [_rule(_in(place, "guarded"), _DROP), *_refuse(place, side)]
-            yield nft.Chain(f"refuse-{side}", rules)
-        yield nft.Chain("refuse-node-port", _refuse(_NODE_PORT, "node-ports"))
-        if self._facts.localhost_node_ports:
-            yield nft.Chain("refuse-strangers-of-loopback", [_rule(_TRANSLATED, _RETURN), _rule(_DROP)])
-
-    def _guard(self) -> Iterator[nft.Rule]:
-        """Cluster IPs are no addresses of machines: what knocks at another port of one is refused, and one that no
-        Service has is silent."""
-        cidrs = self._settings.guarded_cidrs
-        if cidrs is None:
-            return
-        destination = self._words.destination
-        yield _rule(_in(destination, "live"), _REJECT)
-        mine = [cidr for cidr in cidrs if family_of(cidr) is self._words.family]
-        if mine:
-            yield _rule(nft.Match(destination, self._words.any_of(mine)), _DROP)
-
-    def _hooks(self) -> Iterator[nft.Chain]:
-        for hook in ("prerouting", "output"):
-            yield nft.Chain(f"nat-{hook}", [_rule(_jump("services"))], nft.Hook("nat", hook, PRIORITIES["dstnat"]))
-        yield nft.Chain(
-            "nat-postrouting", list(self._masquerade()), nft.Hook("nat", "postrouting", PRIORITIES["srcnat"])
-        )
-        loopback = list(self._loopback_guard())
-        for hook, chain in (("input", "delivered"), ("forward", "forwarded"), ("output", "sent")):
-            first = loopback if hook != "forward" else []
-            rules = [*first, _rule(_NEW, _jump(f"refuse-{chain}"))]
-            yield nft.Chain(f"filter-{hook}", rules, nft.Hook("filter", hook, _BEFORE_FILTERS))
-
-    def _loopback_guard(self) -> Iterator[nft.Rule]:
-        """Node ports on loopback need route_localnet, which lets neighbours address 127.0.0.0/8: only what was
-        translated may (CVE-2020-8558)."""
-        if self._facts.localhost_node_ports:
-            loopback = self._words.literal(_LOOPBACK)
-            stranger = nft.Match(self._words.source, loopback, "!=")
-            inside = nft.Match(self._words.destination, loopback)
-            yield _rule(stranger, inside, _UNEXPECTED, _jump("refuse-strangers-of-loopback"))
-
-    def _masquerade(self) -> Iterator[nft.Rule]:
-        """The mark is cleared, so that a packet that comes round again (a tunnel) is not translated twice. An endpoint
-        that reached itself must not see its own address as the caller's."""
-        mark = literal(Type.MARK, self._settings.masquerade_mark)
-        masquerade = nft.Nat("masquerade", flags=("fully-random",))
-        marked = nft.Match(nft.Bits(_MARK, "&", mark), literal(Type.MARK, 0), "!=")
-        yield _rule(marked, nft.Assign(_MARK, nft.Bits(_MARK, "^", mark)), masquerade)
-        itself = _in(nft.Concat((self._words.source, self._words.destination)), "hairpin")
-        yield _rule(_TRANSLATED, itself, masquerade)
-
-    def _mark(self) -> nft.Rule:
-        mark = literal(Type.MARK, self._settings.masquerade_mark)
-        return _rule(nft.Assign(_MARK, nft.Bits(_MARK, "|", mark)))
-
-    def _mark_strangers(self) -> Iterator[nft.Rule]:
-        """Traffic to a cluster IP that no pod sends gets the node's address, so that replies come back."""
-        if self._settings.masquerade_all:
-            yield self._mark()
-        elif told := self._pods("!="):
-            yield _rule(*told, *self._mark().statements)
-
-    def _pods(self, operator: str = "==") -> list[nft.Match]:
-        """How a packet of one of the cluster's pods is told; empty when it is not."""
-        pods = self._facts.pods
-        if pods.source:
-            return [nft.Match(self._words.source, self._words.literal(pods.source), operator)]
-        if pods.interface.endswith("+"):
-            prefix = pods.interface[:-1].encode()
-            device = nft.Literal(Type.INTERFACE_NAME, prefix, 8 * len(prefix))
-            return [nft.Match(nft.Meta("iifname"), device, operator)]
-        if pods.interface:
-            return [nft.Match(nft.Meta("iifname"), literal(Type.INTERFACE_NAME, pods.interface), operator)]
-        return []
-
-    def _memory(self) -> Iterator[nft.Chain]:
-        """Affinity: after the endpoint is chosen and before the source is hidden, who went where is written down."""
-        new = _rule(_NEW, _TRANSLATED, _jump("remember"))
-        yield nft.Chain("remember", list(self._remember()))
-        hook = nft.Hook("filter", "postrouting", _BEFORE_SOURCE_NAT)
-        yield nft.Chain("remember-sent", [new], hook)
-        # endpoints in the node's own namespace; what came through lo has been seen at postrouting
-        elsewhere = nft.Match(nft.Meta("iifname"), literal(Type.INTERFACE_NAME, "lo"), "!=")
-        rule = nft.Rule((elsewhere, *new.statements))
-        yield nft.Chain("remember-delivered", [rule], nft.Hook("filter", "input", _BEFORE_SOURCE_NAT))
-
-    def _original(self) -> tuple[nft.Concat, nft.Concat]:
-        """The place and the node port that a connection was meant for."""
-        return nft.Concat((self._words.original, _L4PROTO, _ORIGINAL_PORT)), nft.Concat((_L4PROTO, _ORIGINAL_PORT))
-
-    def _counting(self) -> Iterator[nft.Chain]:
-        """Each packet of a translated connection is met once: as it comes in, or as a process here sends it. The sets
-        count."""
-        place, node_port = self._original()
-        counted = [_rule(protocol, _in(place, COUNTED), _goto("count-endpoint")) for protocol in _EACH_PROTOCOL]
-        counted += [
-            _rule(protocol, _in(node_port, COUNTED_NODE_PORTS), _goto("count-endpoint")) for protocol in _EACH_PROTOCOL
-        ]
-        yield nft.Chain("count", counted)
-        way = nft.Concat((*place.parts, self._words.answering, _ANSWERING_PORT))
-        update = nft.SetUpdate("update", COUNTED_ENDPOINTS, way)
-        yield nft.Chain("count-endpoint", [_rule(protocol, update) for protocol in _EACH_PROTOCOL])
-        elsewhere = nft.Match(nft.Meta("iifname"), literal(Type.INTERFACE_NAME, "lo"), "!=")
-        for hook, matches in (("prerouting", (_TRANSLATED, elsewhere)), ("output", (_TRANSLATED,))):
-            rule = _rule(*matches, _jump("count"))
-            yield nft.Chain(f"count-{hook}", [rule], nft.Hook("filter", hook, _AFTER_DESTINATION_NAT))
-
-    def _remember(self) -> Iterator[nft.Rule]:
-        place, node_port = self._original()
-        for seconds in sizes(self._shape, STICKY):
-            yield from self._remember_at(place, f"{STICKY}-{seconds}", AFFINITY, seconds)
-        if timeouts := sizes(self._shape, STICKY_NODE_PORTS):
-            for name in ("cluster-ips", "external"):  # or a Service's port would pass for a node port
-                yield from (_rule(protocol, _in(place, name), _RETURN) for protocol in _EACH_PROTOCOL)
-            for seconds in timeouts:
-                yield from self._remember_at(node_port, f"{STICKY_NODE_PORTS}-{seconds}", AFFINITY_NODE_PORTS, seconds)
-
-    def _remember_at(self, place: nft.Concat, sticky: str, affinity: str, seconds: int) -> Iterator[nft.Rule]:
-        client = nft.Concat((self._words.source, *place.parts))
-        for protocol, match in zip(Protocol, _EACH_PROTOCOL, strict=True):
-            # ports of the original packet have a meaning only where the protocol is known
-            endpoint = nft.Concat((self._words.destination, nft.Payload(protocol.lower(), "dport")))
-            yield _rule(match, _in(place, sticky), nft.SetUpdate("update", affinity, client, seconds * 1000, endpoint))
-
-
-def _rule(*statements: nft.Statement) -> nft.Rule:
-    return nft.Rule(statements)
-
-
-def _jump(chain: str) -> nft.Verdict:
-    return nft.Verdict("jump", chain)
-
-
-def _goto(chain: str) -> nft.Verdict:
-    return nft.Verdict("goto", chain)
-
-
-def _in(key: nft.Expression, name: str) -> nft.Match:
-    return nft.Match(key, nft.SetName(name))
-
-
-def _twice(chain: str) -> list[nft.Rule]:
-    """Each lookup sees the elements as they are at that moment. A Service that moves from one map to another between
-    two lookups of a packet may be missed by both; the second round then finds it."""
-    return [_rule(_jump(chain)), _rule(_jump(chain))]
-
-
-def _refuse(place: nft.Concat, side: str) -> list[nft.Rule]:
-    """Endpoints elsewhere only: no answer, the sender may try another node. None anywhere: an answer at once."""
-    return [_rule(_in(place, f"dropped-{side}"), _DROP), _rule(_in(place, f"refused-{side}"), _REJECT)]
-
-
-_EACH_PROTOCOL = tuple(nft.Match(_L4PROTO, protocol) for protocol in _PROTOCOLS)

@@ -16,7 +16,8 @@ from fairway.dataplane.base import Concern, Pending, Ports, Report, Update, Work
 from fairway.dataplane.conntrack import Sweeper
 from fairway.dataplane.nft import Elements, filled
 from fairway.dataplane.nft_book import Book, Delta
-from fairway.dataplane.nft_layout import COUNTED_ENDPOINTS, Shape, layout, table_name
+from fairway.dataplane.nft_chains import layout
+from fairway.dataplane.nft_layout import COUNTED_ENDPOINTS, Shape, table_name
 from fairway.dataplane.nft_mend import mending
 from fairway.desired.model import Settings
 from fairway.kernel.base import Conntrack, KernelError, Netfilter, Nftables, Notice, Refused

@@ -102,17 +102,12 @@ def _at_addresses(
     desired: Desired, facts: NodeFacts, port: ServicePort, packet: Packet, sender: _Sender
 ) -> _Served | None:
     """Who serves a packet to the Service's own addresses; None: this port lets it pass."""
-    if packet.destination == port.cluster_ip:
-        if not port.internal_endpoints:
-            return None
+    if packet.destination == port.cluster_ip and port.internal_endpoints:
         told = bool(facts.pods.source or facts.pods.interface)
         outside = told and not sender.pod
         return _Served(port.internal_endpoints, desired.masquerade_all or outside)
-    if packet.destination in port.external_ips:
-        return _externally(port, sender)
-    if packet.destination in port.load_balancer_ips and _let_in(facts, port, packet):
-        return _externally(port, sender)
-    return None
+    let_in = packet.destination in port.load_balancer_ips and _let_in(facts, port, packet)
+    return _externally(port, sender) if let_in or packet.destination in port.external_ips else None
 
 
 def _externally(port: ServicePort, sender: _Sender) -> _Served | None:
@@ -126,11 +121,11 @@ def _externally(port: ServicePort, sender: _Sender) -> _Served | None:
 
 
 def _let_in(facts: NodeFacts, port: ServicePort, packet: Packet) -> bool:
-    """loadBalancerSourceRanges; a range that holds a node's address also lets in packets that bear the load
-    balancer's own address, which are the node's to itself."""
+    """loadBalancerSourceRanges; a range that holds a node's address also lets in packets that bear an address of the
+    load balancer, which are the node's to itself."""
     if not port.filtered or within(packet.source, port.source_ranges):
         return True
-    return packet.source == packet.destination and node_let_in(facts, port)
+    return packet.source in port.load_balancer_ips and node_let_in(facts, port)
 
 
 def node_let_in(facts: NodeFacts, port: ServicePort) -> bool:

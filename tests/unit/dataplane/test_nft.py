@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fairway.dataplane.nft import render, render_port
-from fairway.dataplane.nft_layout import declared, layout
+from fairway.dataplane.nft_chains import layout
+from fairway.dataplane.nft_layout import declared
 from fairway.desired.build import build
 from fairway.desired.model import Desired, NodeFacts, PodTraffic, Settings
 from fairway.desired.options import ProxyOptions
@@ -123,6 +124,31 @@ def test_of_two_services_at_one_address_the_first_that_has_somebody_serves() -> 
 
     assert served(one, other) == {"198.51.100.7 . tcp . 80 : 10.244.0.5 . 8080"}
     assert served(empty, other) == {"198.51.100.7 . tcp . 80 : 10.244.1.5 . 8080"}
+
+
+def test_where_two_claim_an_address_and_one_lets_few_in_each_source_has_its_own_service() -> None:
+    ranges = ["10.0.0.0/8", "192.0.2.0/24"]
+    first = balanced("a", "10.96.0.21", loadBalancerSourceRanges=ranges, sessionAffinity="ClientIP")
+    second = balanced("b", "10.96.0.22", externalTrafficPolicy="Local")
+    table = render(state([second, first], endpoint_slice("a", HERE, THERE), endpoint_slice("b", HERE)), Family.IPV4)
+    place = f"{VIP} . tcp . 80"
+    listed = {f"{place} . 10.0.0.0-10.255.255.255", f"{place} . 192.0.2.0-192.0.2.255", f"{place} . {VIP}"}
+
+    assert spelled(table, "by-source-2") == spelled(table, "sticky-sources-10800") == listed
+    assert spelled(table, "by-source-2-endpoints-2") == {
+        f"{place} . 0 : 10.244.0.5 . 8080",
+        f"{place} . 1 : 10.244.1.5 . 8080",
+    }
+    assert spelled(table, "by-source-1") == {
+        f"{place} . 0.0.0.0-9.255.255.255",
+        f"{place} . 11.0.0.0-192.0.1.255",
+        f"{place} . 192.0.3.0-203.0.113.9",
+        f"{place} . 203.0.113.11-255.255.255.255",
+    }
+    assert spelled(table, "by-source-1-external-local") == {place}
+    assert spelled(table, "by-source-1-local-endpoints-1") == {f"{place} : 10.244.0.5 . 8080"}
+    assert spelled(table, "external") == spelled(table, "allowed-sources") == set()
+    assert spelled(table, "guarded") == {place}
 
 
 def test_affinity_is_laid_only_where_it_is_asked_for() -> None:

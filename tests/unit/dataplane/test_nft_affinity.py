@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from fairway.dataplane.nft import pack_address, pack_endpoint, places
-from fairway.dataplane.nft_affinity import stale
+from fairway.dataplane.nft_affinity import doubtful, stale
 from fairway.dataplane.nft_book import Book
 from fairway.desired.build import build
+from fairway.desired.model import NodeFacts, PortKey, ServicePort, Settings
 from fairway.desired.options import DetectLocal, ProxyOptions
 from fairway.packet import Family
 from fairway.ruleset.nft import Element
@@ -52,3 +53,38 @@ def test_insiders_and_outsiders_where_two_services_share_an_address(
 
     gone = [element for _, element in stale(book, remembered.values())]
     assert {address for address, (_, element) in remembered.items() if element not in gone} == kept
+
+
+def balanced(name: str, ip: str, *ranges: str, affinity: str = "ClientIP") -> Any:
+    status = {"loadBalancer": {"ingress": [{"ip": VIP}]}}
+    spec = {"status": status, "loadBalancerSourceRanges": list(ranges), "sessionAffinity": affinity}
+    return service(name, ip, type="LoadBalancer", **spec)
+
+
+def ranged(*ranges: str, second: str = "ClientIP") -> dict[PortKey, ServicePort]:
+    """A Service for these sources, which is served here, and one for all, which is served there."""
+    pieces = [endpoint_slice("a", endpoint(HERE)), endpoint_slice("b", endpoint(THERE, on="node-b"))]
+    services = [balanced("a", "10.96.0.1", *ranges), balanced("b", "10.96.0.2", affinity=second)]
+    return {port.key: port for port in build(services, pieces, node(), OPTIONS).ports}
+
+
+@pytest.mark.parametrize(("second", "strangers"), [("ClientIP", {THERE}), ("None", set())])
+def test_whose_clients_one_s_own_ranges_make_them(second: str, strangers: set[str]) -> None:
+    book = Book(Family.IPV4, Settings(facts={Family.IPV4: NodeFacts()}))
+    wanted = ranged("198.51.100.0/24", second=second)
+    book.load(wanted)
+    (place,) = (at for at in places(next(iter(wanted.values()))) if at.startswith(pack_address(VIP)))
+
+    def kept(client: str) -> set[str]:
+        told = {a: (pack_address(client) + place, Element(pack_endpoint(a, 8080))) for a in (HERE, THERE)}
+        gone = [element for _, element in stale(book, told.values())]
+        return {address for address, (_, element) in told.items() if element not in gone}
+
+    assert kept("198.51.100.9") == {HERE}
+    assert kept(STRANGER) == strangers
+
+    delta = book.change(ranged("192.0.2.0/24", second=second))
+
+    assert doubtful(book, delta) == {place}
+    assert kept(STRANGER) == {HERE}
+    assert not doubtful(book, book.change(ranged("192.0.2.0/24", second=second)))

@@ -151,6 +151,49 @@ def test_the_load_balancer_s_own_address_passes_where_a_range_holds_the_node() -
     assert summary(decide(state, node(), packet)) == "here* there*"
 
 
+def claiming(name: str, ip: str, *ranges: str, external: str = "", **spec: Any) -> Any:
+    """A Service with the load balancer's address, or with an external one."""
+    status = {"loadBalancer": {"ingress": [{"ip": address} for address in (VIP, "203.0.113.11") if not external]}}
+    spec = {"status": status, "loadBalancerSourceRanges": list(ranges), **spec}
+    return service(name, ip, type="LoadBalancer", externalIPs=[external] if external else [], **spec)
+
+
+@pytest.mark.parametrize(
+    ("first", "source", "fate"),
+    [
+        (claiming("a", "10.96.0.21", "192.0.2.0/24"), "192.0.2.5", "here*"),
+        (claiming("a", "10.96.0.21", "192.0.2.0/24"), "198.51.100.1", "there*"),
+        (claiming("a", "10.96.0.21", "10.0.0.0/24"), "203.0.113.11", "here*"),  # the balancer's other address
+        (claiming("a", "10.96.0.21", external=VIP), "198.51.100.1", "here*"),
+    ],
+)
+def test_whom_the_first_that_claims_an_address_does_not_let_in_the_second_may(
+    first: Any, source: str, fate: str
+) -> None:
+    second = claiming("b", "10.96.0.22", "198.51.100.0/24")
+    pieces = [endpoint_slice("a", *HERE), endpoint_slice("b", *ELSEWHERE)]
+    state = build([second, first], pieces, node(), OPTIONS)
+
+    def sent(address: str) -> str:
+        return summary(decide(state, node(), Packet(address, VIP, Protocol.TCP, 80, in_interface="eth0")))
+
+    assert sent(source) == fate
+    assert first.spec.external_ips or sent("8.8.8.8") == "dropped"
+
+
+def test_a_service_may_claim_its_own_cluster_ip_for_outsiders() -> None:
+    state = desired(*ELSEWHERE, internalTrafficPolicy="Local")
+    both = build(
+        [service(type="ClusterIP", internalTrafficPolicy="Local", externalIPs=["10.96.0.20"])],
+        [endpoint_slice("web", *ELSEWHERE)],
+        node(),
+        OPTIONS,
+    )
+
+    assert summary(send(state, "outside", CLUSTER_IP)) == "dropped"
+    assert summary(send(both, "outside", CLUSTER_IP)) == "there*"
+
+
 def test_masquerade_all_hides_pods_too() -> None:
     everything = ProxyOptions(cluster_cidrs=(plan.POD_RANGE,), masquerade_all=True)
 
