@@ -2,8 +2,8 @@
 
 Rules are those of Linux 5.6 and nft 1.0.6 (`numgen` inside a concatenated key, data of maps with a timeout); what they
 do is said by `desired.decide`. As text, one rule is too much for the program nft 1.0.6: the one that remembers IPv6
-clients. For the key of a map that a rule writes to it sets one register of 16 bytes aside, and an IPv6 client and
-place are 40; the kernel takes them.
+clients. For the key of a map that a rule writes to, and for what it writes, it sets one register of 16 bytes aside; an
+IPv6 client and place are 40, an endpoint and its port 20. The kernel takes them.
 """
 
 from __future__ import annotations
