@@ -11,6 +11,7 @@ from typing import NamedTuple
 from fairway.packet import Family, Packet, Protocol
 
 ICMP = {Family.IPV4: 1, Family.IPV6: 58}
+_RST = 4
 _UNREACHABLE = {1: 3, 58: 1}  # ICMP's and ICMPv6's type
 
 
@@ -24,7 +25,7 @@ class Hop(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A packet that was met; `quoted`: not itself, but in an error about it."""
+    """A packet that was met; `quoted`: not itself, but in an error or a reset about it."""
 
     tag: int
     hop: Hop
@@ -77,6 +78,9 @@ def read_transport(number: int, source: str, destination: str, data: bytes) -> F
     if place is None or len(data) < place + 4:
         return None
     source_port, destination_port = struct.unpack_from("!HH", data)
+    if number == 6 and len(data) >= 14 and data[13] & _RST:
+        (after,) = struct.unpack_from("!I", data, 8)
+        return Found(after - 1 & 0xFFFFFFFF, Hop(destination, destination_port, source, source_port), quoted=True)
     (tag,) = struct.unpack_from("!I", data, place)
     return Found(tag, Hop(source, source_port, destination, destination_port))
 

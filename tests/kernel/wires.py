@@ -12,9 +12,11 @@ import fcntl
 import os
 import socket
 import struct
+import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from select import select
 
@@ -24,11 +26,13 @@ from fairway.kernel.linux.conntrack import LinuxConntrack
 from fairway.kernel.linux.links import LinuxLinks
 from fairway.node import Node
 from fairway.packet import Family, Outcome, Packet, Protocol, Verdict, host_port
-from tests.kernel.datagrams import ICMP, Hop, datagram, quoted, read_packet, read_transport
+from tests.kernel.datagrams import ICMP, Found, Hop, datagram, quoted, read_packet, read_transport
 
 DEVICES = ("eth0", "cni0", "veth12345", "flannel.1")
 BATCH = 400
 QUIET = 0.03
+PATIENCE = 10.0
+"""Seconds for what is surely seen."""
 
 _ETHERTYPES = {Family.IPV4: 0x0800, Family.IPV6: 0x86DD}
 _KINDS = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
@@ -40,12 +44,16 @@ _FIRST_PORT, _PORTS = 20000, 40000
 
 
 @dataclass
-class _Seen:
-    """What came of one packet: where it came out of the node, where it was delivered inside, whether it was refused."""
+class Seen:
+    """What came of one packet: the devices by which it came out of the node ("": it was delivered inside), with its
+    addresses there, and whether it was refused."""
 
-    out: list[Hop] = field(default_factory=list)
-    inside: list[Hop] = field(default_factory=list)
+    places: list[tuple[str, Hop]] = field(default_factory=list)
     refused: bool = False
+
+    @property
+    def anything(self) -> bool:
+        return bool(self.places) or self.refused
 
 
 class Wires:
@@ -55,8 +63,8 @@ class Wires:
         self.path = path
         self._links = LinuxLinks(path)
         self._state = LinkState()
-        self._sent = 0
-        self._seen: dict[int, _Seen] = {}
+        self._sent = self._ports = 0
+        self._seen: dict[int, Seen] = {}
         self._taps = {d: undo.enter_context(netns.open_socket_in(world, partial(_tap, d))) for d in DEVICES}
         self._macs = {d: netns.open_socket_in(path, partial(_mac, d)) for d in DEVICES}
         self._raw = {f: undo.enter_context(netns.open_socket_in(path, partial(_raw, f))) for f in Family}
@@ -97,22 +105,40 @@ class Wires:
         self._state = wanted
 
     def fates(self, packets: Sequence[Packet]) -> list[Outcome]:
-        """What becomes of each packet."""
-        return [f for start in range(0, len(packets), BATCH) for f in self._batch(packets[start : start + BATCH])]
+        """What becomes of each packet; source ports are given out here."""
+        found = []
+        for start in range(0, len(packets), BATCH):
+            batch = [self._with_port(packet) for packet in packets[start : start + BATCH]]
+            found += [_fate(packet, seen) for packet, seen in zip(batch, self._batch(batch), strict=True)]
+        return found
 
-    def _batch(self, packets: Sequence[Packet]) -> list[Outcome]:
+    def meet(self, packets: Sequence[Packet], surely: Sequence[bool]) -> list[Seen]:
+        """What is seen of each packet, sent with its own source port. For those of which something is surely seen it
+        waits longer."""
+        pairs = list(zip(packets, surely, strict=True))
+        batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
+        return [seen for batch in batches for seen in self._batch(*map(list, zip(*batch, strict=True)))]
+
+    def _with_port(self, packet: Packet) -> Packet:
+        self._ports += 1
+        return replace(packet, source_port=_FIRST_PORT + self._ports % _PORTS)
+
+    def _batch(self, packets: Sequence[Packet], surely: Sequence[bool] = ()) -> list[Seen]:
         self._seen = {}
-        sent: list[tuple[Packet, int, int]] = []
         for packet in packets:
             self._sent += 1
-            tag, port = 0x46570000 + self._sent % 0x10000, _FIRST_PORT + self._sent % _PORTS
-            self._seen[tag] = _Seen()
-            self._send(packet, datagram(packet, port, tag))
-            sent.append((packet, port, tag))
-        while ready := select([*self._readers], [], [], QUIET)[0]:
+            tag = 0x46570000 + self._sent % 0x10000
+            self._seen[tag] = Seen()
+            self._send(packet, datagram(packet, packet.source_port, tag))
+        seen = list(self._seen.values())
+        awaited = [each for each, sure in zip(seen, surely, strict=False) if sure]
+        end = time.monotonic() + PATIENCE
+        while True:
+            ready = select([*self._readers], [], [], QUIET)[0]
             for opened in ready:
                 self._drain(opened)
-        return [_fate(packet, port, self._seen[tag]) for packet, port, tag in sent]
+            if not ready and (all(each.anything for each in awaited) or time.monotonic() > end):
+                return seen
 
     def forget_connections(self) -> None:
         """Delete every connection the node knows."""
@@ -142,7 +168,7 @@ class Wires:
         if address[2] != socket.PACKET_OUTGOING:
             found = read_packet(frame[14:])
             if found is not None:
-                self._note(found.quoted, found.tag, found.hop, inside=False)
+                self._note(found, address[0])
 
     def _from_inside(self, family: Family, number: int, listener: socket.socket) -> None:
         data, extra, _, address = listener.recvmsg(2048, 256)
@@ -154,23 +180,23 @@ class Wires:
             destination = next((socket.inet_ntop(socket.AF_INET6, d[:16]) for _, _, d in extra), "")
             found = read_transport(number, address[0].partition("%")[0], destination, data)
         if found is not None:
-            self._note(found.quoted, found.tag, found.hop, inside=True)
+            self._note(found, "")
 
-    def _note(self, is_quote: bool, tag: int, hop: Hop, inside: bool) -> None:
-        seen = self._seen.get(tag)
+    def _note(self, found: Found, device: str) -> None:
+        seen = self._seen.get(found.tag)
         if seen is None:
             return
-        if is_quote:
+        if found.quoted:
             seen.refused = True
         else:
-            (seen.inside if inside else seen.out).append(hop)
+            seen.places.append((device, found.hop))
 
 
-def _fate(packet: Packet, port: int, seen: _Seen) -> Outcome:
-    for hop in (*seen.inside, *seen.out):
+def _fate(packet: Packet, seen: Seen) -> Outcome:
+    for _, hop in sorted(seen.places):  # what was delivered inside comes first
         if (hop.destination, hop.destination_port) == (packet.destination, packet.destination_port):
             return Outcome(Verdict.UNTRANSLATED)
-        hidden = (hop.source, hop.source_port) != (packet.source, port)
+        hidden = (hop.source, hop.source_port) != (packet.source, packet.source_port)
         return Outcome(Verdict.ENDPOINT, host_port(hop.destination, hop.destination_port), hidden)
     return Outcome(Verdict.REJECTED if seen.refused else Verdict.DROPPED)
 
@@ -191,6 +217,14 @@ def wires() -> Iterator[Wires]:
             for path in paths:
                 netns.open_socket_in(path, partial(_without_neighbours, device))
         yield Wires(node, world, undo)
+
+
+def inside(world: Wires, *command: str, given: str = "") -> str:
+    """What a program prints in the node's namespace."""
+    with netns.entered(world.path):
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}\n{given}"
+    return done.stdout
 
 
 def _without_neighbours(device: str) -> None:

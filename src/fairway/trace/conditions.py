@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from fairway.node import Node
-from fairway.packet import Protocol
+from fairway.packet import Family, Protocol
 from fairway.ruleset.iptables_terms import (
     Accounting,
     AddressBetween,
@@ -224,7 +224,22 @@ def _addrtype(match: AddrType, state: State, scene: Scene) -> Truth:
     types = address_types(scene.node, address, device) if address is not None else None
     if types is None:
         return May(f"the node's own {state.family} addresses are not known")
+    if state.family is Family.IPV6:
+        return _all_types(match.types, types)
     return bool(types & match.types)
+
+
+def _all_types(asked: frozenset[str], types: frozenset[str]) -> bool:
+    """IPv6's reading: an address must be of each kind asked for, and the node's own are unicast addresses, too
+    (match_type6 in net/netfilter/xt_addrtype.c)."""
+    if "LOCAL" in types:
+        types = types | {"UNICAST"}
+    looked_up = asked - _KINDS
+    return asked & _KINDS <= types and (not looked_up or bool(looked_up & types))
+
+
+_KINDS = frozenset({"MULTICAST", "UNICAST", "UNSPEC"})
+"""What an IPv6 address is by itself; for all else the kernel looks its route up."""
 
 
 def _connection(state: State) -> frozenset[str]:

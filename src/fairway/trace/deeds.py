@@ -23,7 +23,7 @@ from fairway.ruleset.iptables_terms import (
     Translate,
     Unknown,
 )
-from fairway.trace.routing import masquerade_address
+from fairway.trace.sources import source_address
 from fairway.trace.steps import Event, Hook, State
 
 
@@ -121,8 +121,7 @@ def _to_source(state: State, address: str, event: Event, new_port: bool = False)
 
 
 def _masquerade(target: Masquerade, state: State, node: Node) -> Deed:
-    next_hop = type(state.destination_address)(state.via or state.destination)
-    address = masquerade_address(node, state.out_device, next_hop)
+    address = source_address(node, state.out_device, state.via, state.destination)
     return _to_source(state, address, Event.MASQUERADE, new_port=target.random_fully or target.ports is not None)
 
 

@@ -41,16 +41,14 @@ class Base:
         return self.chain.hook.type if self.chain.hook is not None else ""
 
 
-def bases(ruleset: Ruleset, family: Family, hook: Hook, *, beside_iptables: bool) -> list[Base]:
+def bases(ruleset: Ruleset, family: Family, hook: Hook) -> list[Base]:
     """The base chains that a packet of the family meets at the hook, in the order the kernel asks them: of equal
-    priorities, what was made last first (nf_hook_entries_grow in net/netfilter/core.c). `beside_iptables`: tables that
-    are iptables' own copies, made by its nf_tables variant, are left out, as they are known as iptables rules."""
+    priorities, what was made last first (nf_hook_entries_grow in net/netfilter/core.c)."""
     newest_first = reversed(ruleset.tables.values())
     found = [
         Base(table, chain, Index(table))
         for table in newest_first
         if table.family in FAMILIES[family] and "dormant" not in table.flags
-        if not (beside_iptables and is_iptables(table))
         for chain in reversed(table.chains.values())
         if chain.hook is not None and chain.hook.hook == hook.value.lower()
     ]

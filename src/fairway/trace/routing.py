@@ -166,21 +166,3 @@ def _is_broadcast(known: list[InterfaceAddress], address: Address) -> bool:
     if address == ipaddress.IPv4Address("255.255.255.255"):
         return True
     return any(a.network.prefixlen < 31 and a.network.broadcast_address == address for a in known)
-
-
-def masquerade_address(node: Node, device: str, next_hop: Address) -> str:
-    """The source that MASQUERADE takes: the first address of the device whose network holds the next hop, else the
-    device's first, else the node's first (inet_select_addr in net/ipv4/devinet.c; loopback addresses have host scope
-    and never qualify). "" when the device or its address is not known."""
-    if not device:
-        return ""
-    candidates = [
-        address
-        for interface in sorted(node.interfaces, key=lambda i: i.name != device)
-        for address in interface.addresses
-        if address.version == next_hop.version and not address.is_loopback and not address.is_link_local
-    ]
-    on_device = [a for i in node.interfaces if i.name == device for a in i.addresses if a in candidates]
-    near = [a for a in on_device if next_hop in a.network]
-    chosen = (near or on_device or candidates)[:1]
-    return str(chosen[0].ip) if chosen else ""

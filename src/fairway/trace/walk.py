@@ -14,14 +14,14 @@ from functools import partial
 from typing import TypeAlias
 
 from fairway.node import Node
-from fairway.packet import Packet, Verdict
+from fairway.packet import Family, Packet, Verdict
 from fairway.ruleset.iptables import Ruleset as IptablesRuleset
 from fairway.ruleset.nft import Ruleset as NftRuleset
 from fairway.trace.book import Book
 from fairway.trace.branch import Branch
 from fairway.trace.connections import Connections
 from fairway.trace.iptables import Tables
-from fairway.trace.nft import Base, Runner, bases
+from fairway.trace.nft import Runner, bases, is_iptables
 from fairway.trace.routing import LOOPBACK, Asked, Decision, Settings, Way, decide, martian, reverse_path
 from fairway.trace.steps import Event, Hook, State, Step, Trace
 
@@ -52,7 +52,8 @@ Stage: TypeAlias = Callable[[Branch], list[Branch]]
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What a node's kernel holds: one family's iptables, nftables, or both; None: nothing is known of it. Tables that
-    iptables' nf_tables variant keeps in nftables count once. `whole`: what is not there is known not to be there."""
+    iptables' nf_tables variant keeps in nftables are asked once, in the place they have there. `whole`: what is not
+    there is known not to be there."""
 
     iptables: IptablesRuleset | None = None
     nft: NftRuleset | None = None
@@ -93,6 +94,16 @@ def trace(
     return Trace(packet, node, tuple(b.path() for b in ends), tables.ledger.shares(), book.notes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """What a hook asks at one point: a table of iptables (`table`), or a base chain."""
+
+    priority: int
+    type: str
+    stage: Stage
+    table: str = ""
+
+
 @dataclass(slots=True)
 class _Walk:
     rules: Rules
@@ -104,7 +115,8 @@ class _Walk:
 
     def arriving(self, branches: Iterable[Branch]) -> list[Branch]:
         """From a device: PREROUTING, routing, and on to this node or through it."""
-        routed = _each(self._hook(Hook.PREROUTING, branches), lambda b: [self._route(b)])
+        admitted = _each(branches, lambda b: [self._admit(b)])
+        routed = _each(self._hook(Hook.PREROUTING, admitted), lambda b: [self._route(b)])
         return _each(routed, self._deliver_or_forward)
 
     def leaving(self, branch: Branch) -> list[Branch]:
@@ -114,6 +126,15 @@ class _Walk:
         branches = self._hook(Hook.POSTROUTING, branches)
         return _each(branches, self._send)
 
+    def _admit(self, branch: Branch) -> Branch:
+        """IPv6 looks at the addresses once, before any rule, and never at those of packets on their way out
+        (ip6_rcv_core in net/ipv6/ip6_input.c); IPv4 looks whenever it routes."""
+        refused = self._martian(branch.state, branch.state.in_device) if branch.state.family is Family.IPV6 else ""
+        return _refused(branch, refused) if refused else branch
+
+    def _martian(self, state: State, device: str) -> str:
+        return martian(state.source_address, state.destination_address, device, self.settings)
+
     def _hook(self, hook: Hook, branches: Iterable[Branch]) -> list[Branch]:
         left = list(branches)
         for stage in self._stages(hook, left):
@@ -121,39 +142,40 @@ class _Walk:
         return left
 
     def _stages(self, hook: Hook, branches: list[Branch]) -> list[Stage]:
-        """What the hook asks, in its order. Where priorities are equal, iptables comes first."""
+        """What the hook asks, in its order."""
         if not branches:
             return []
-        chains = self._bases(hook, branches[0])
-        found: list[tuple[int, Stage]] = [
-            (PRIORITIES[table], self._rerouting(hook, table == "mangle", partial(self.tables.run, hook, table)))
-            for table in TABLES[hook]
-            if table != "nat"
-        ]
-        found += [
-            (base.priority, self._rerouting(hook, base.type == "route", partial(self.runner.run, hook, base)))
-            for base in chains
-            if base.type != "nat"
+        askers = self._askers(hook, branches[0])
+        found = [
+            (asker.priority, self._rerouting(hook, asker.type in ("mangle", "route"), asker.stage))
+            for asker in askers
+            if asker.type != "nat"
         ]
         if hook in TO_DESTINATION:
             found.append((CONNECTIONS, partial(self._connect, hook)))
         if "nat" in TABLES[hook]:
-            nats = [base for base in chains if base.type == "nat"]
-            translate = partial(self._translate, hook, self._translators(hook, nats))
+            translators = [asker.stage for asker in askers if asker.type == "nat"]
+            translate = partial(self._translate, hook, translators)
             found.append((DESTINATIONS if hook in TO_DESTINATION else SOURCES, self._rerouting(hook, True, translate)))
         return [stage for _, stage in sorted(found, key=lambda stage: stage[0])]
 
-    def _bases(self, hook: Hook, branch: Branch) -> list[Base]:
-        if self.rules.nft is None:
-            return []
-        return bases(self.rules.nft, branch.state.family, hook, beside_iptables=self.rules.iptables is not None)
+    def _askers(self, hook: Hook, branch: Branch) -> list[_Asker]:
+        """Tables of iptables and base chains of nftables by priority. Of equal ones, what was made last comes first;
+        where the listing of nftables does not tell, iptables."""
+        found: list[_Asker] = []
+        beside = self.rules.iptables is not None
+        for base in bases(self.rules.nft, branch.state.family, hook) if self.rules.nft is not None else ():
+            if beside and is_iptables(base.table):
+                found += [self._table(hook, base.table.name)] * (base.table.name in TABLES[hook])
+            else:
+                found.append(_Asker(base.priority, base.type, partial(self.runner.run, hook, base)))
+        listed = {asker.table for asker in found}
+        unlisted = [self._table(hook, table) for table in TABLES[hook] if table not in listed]
+        return sorted(unlisted + found, key=lambda asker: asker.priority)
 
-    def _translators(self, hook: Hook, nats: Iterable[Base]) -> list[Stage]:
-        """What translates, by its own priorities."""
+    def _table(self, hook: Hook, table: str) -> _Asker:
         own = DESTINATIONS if hook in TO_DESTINATION else SOURCES
-        found: list[tuple[int, Stage]] = [(own, partial(self.tables.run, hook, "nat"))]
-        found += [(base.priority, partial(self.runner.run, hook, base)) for base in nats]
-        return [stage for _, stage in sorted(found, key=lambda stage: stage[0])]
+        return _Asker(PRIORITIES.get(table, own), table, partial(self.tables.run, hook, table), table)
 
     def _translate(self, hook: Hook, translators: Iterable[Stage], branch: Branch) -> list[Branch]:
         """Ask one translator after the other until one has translated."""
@@ -199,12 +221,12 @@ class _Walk:
         state = branch.state
         found = self._decide(state)
         after = replace(state, out_device=found.device, via=found.via)
-        refused = martian(
-            state.source_address, state.destination_address, state.in_device or found.device, self.settings
-        ) or reverse_path(self.node, state.source_address, state.in_device, self.settings)
+        refused = ""
+        if state.family is Family.IPV4:
+            refused = self._martian(state, state.in_device or found.device)
+        refused = refused or reverse_path(self.node, state.source_address, state.in_device, self.settings)
         if refused:
-            step = Step(Hook.ROUTING, Event.MARTIAN, state, detail=refused)
-            return branch.step(step).end(Verdict.DROPPED)
+            return _refused(branch, refused)
         branch = branch.step(Step(Hook.ROUTING, Event.ROUTE, after, detail=found.route or found.way.value))
         if found.way is Way.UNREACHABLE:
             return branch.end(Verdict.REJECTED)
@@ -247,6 +269,10 @@ class _Walk:
 def _each(branches: Iterable[Branch], onward: Callable[[Branch], list[Branch]]) -> list[Branch]:
     """Take every branch that is still under way one stage on."""
     return [after for branch in branches for after in ([branch] if branch.ended else onward(branch))]
+
+
+def _refused(branch: Branch, why: str) -> Branch:
+    return branch.step(Step(Hook.ROUTING, Event.MARTIAN, branch.state, detail=why)).end(Verdict.DROPPED)
 
 
 def _unless_translated(destination: bool, translator: Stage, branch: Branch) -> list[Branch]:

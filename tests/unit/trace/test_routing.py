@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 
 from fairway.node import Interface, Node, Route
-from fairway.trace.routing import Decision, Settings, Way, address_types, decide, martian, masquerade_address
+from fairway.trace.routing import Decision, Settings, Way, address_types, decide, martian
 
 ip, net, on = ipaddress.ip_address, ipaddress.ip_network, ipaddress.ip_interface
 
@@ -73,22 +73,6 @@ def test_types_on_one_device() -> None:
 def test_types_at_a_node_nothing_is_known_of() -> None:
     assert address_types(Node(""), ip("10.0.0.11")) is None
     assert address_types(Node(""), ip("127.0.0.1")) == frozenset({"LOCAL"})
-
-
-@pytest.mark.parametrize(
-    ("device", "next_hop", "address"),
-    [
-        ("cni0", "10.244.0.7", "10.244.0.1"),
-        ("eth0", "192.168.9.77", "192.168.9.1"),  # the address whose network holds the next hop
-        ("eth0", "8.8.8.8", "10.0.0.11"),  # else the device's first
-        ("bare", "10.3.3.3", "10.0.0.11"),  # else the node's first
-        ("lo", "10.0.0.11", "10.0.0.11"),  # loopback addresses never qualify
-        ("cni0", "fd00:244::7", "fd00:244::1"),
-        ("", "10.3.3.3", ""),
-    ],
-)
-def test_the_address_masquerade_takes(device: str, next_hop: str, address: str) -> None:
-    assert masquerade_address(NODE, device, ip(next_hop)) == address
 
 
 def test_loopback_addresses_stay_off_the_wire() -> None:
