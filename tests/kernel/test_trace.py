@@ -21,7 +21,7 @@ from tests.kernel.wires import Wires, inside, wires
 
 pytestmark = pytest.mark.kernel
 
-SEEDS = range(24)
+SEEDS = range(16)
 PACKETS = 50
 PROGRAMS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 

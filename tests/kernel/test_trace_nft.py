@@ -26,7 +26,7 @@ from tests.kernel.wires import Wires, inside, wires
 
 pytestmark = pytest.mark.kernel
 
-SEEDS = range(24)
+SEEDS = range(16)
 PACKETS = 50
 
 
