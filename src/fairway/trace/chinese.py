@@ -166,6 +166,8 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     ("The receiver sees its own source {a}.", "接收方看到它自己的源地址 {a}。"),
     ("The receiver sees the source {a}, masqueraded because {x}.", "接收方看到的源地址是 {a}，经过伪装，因为{x}。"),
     ("The receiver sees the source {a}, {x}.", "接收方看到的源地址是 {a}，{x}。"),
+    ("The receiver sees {a}, masqueraded because {x}.", "接收方看到的是{a}，经过伪装，因为{x}。"),
+    ("The receiver sees {a}, {x}.", "接收方看到的是{a}，{x}。"),
     ("It would be otherwise if {x}.", "要改变结果：{x}。"),
     (
         "A hash of the packet decides in some rule: equal shares stand for what is fixed per connection.",

@@ -56,7 +56,7 @@ def _source(trace: Trace, paths: Sequence[Path]) -> str:
     seen = " or ".join(dict.fromkeys(words.source_seen(path) for path in paths))
     if first.source_seen == trace.packet.source and not first.outcome.masqueraded:
         return f"The receiver sees its own source {seen}."
-    return f"The receiver sees the source {seen}, {_masquerade(first)}."
+    return f"The receiver sees {'the source ' if first.source_seen else ''}{seen}, {_masquerade(first)}."
 
 
 def _end(trace: Trace, paths: Sequence[Path], names: Mapping[str, str]) -> str:
