@@ -32,8 +32,7 @@ need nslookup bind9-dnsutils
 need ip iproute2
 need sysctl procps
 need etcd etcd-server
-# For `make test` alone: what the page's tests look through. Without root they are left out.
-if [ "${1:-}" = tests ] && [ "$(id -u)" -eq 0 ]; then need chromium chromium; fi
+need vtysh frr
 command -v "$python" >/dev/null 2>&1 || missing+=(python3)
 "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
 
@@ -44,10 +43,12 @@ if [ "${#missing[@]}" -gt 0 ]; then
     export DEBIAN_FRONTEND=noninteractive
     quietly apt-get update
     quietly apt-get install -y --no-install-recommends "${missing[@]}"
-    # Debian starts etcd as a service at once; Fairway wants the program alone, which tests start themselves.
-    if [[ " ${missing[*]} " == *" etcd-server "* ]] && [ -d /run/systemd/system ]; then
-        quietly systemctl disable --now etcd.service
-    fi
+    # Debian starts these as services at once; Fairway wants the programs alone, which tests start themselves.
+    for pair in etcd-server:etcd frr:frr; do
+        if [[ " ${missing[*]} " == *" ${pair%%:*} "* ]] && [ -d /run/systemd/system ]; then
+            quietly systemctl disable --now "${pair##*:}.service"
+        fi
+    done
 fi
 
 # Bridged pods meet the node's rules only with br_netfilter, which some kernels have as a module.

@@ -1,5 +1,4 @@
-"""EDGE: serves an application on listening sockets, over TLS (on loopback also without); who is at the other end comes
-with every request."""
+"""EDGE: serves an application over TLS on listening sockets; who is at the other end comes with every request."""
 
 from __future__ import annotations
 
@@ -27,9 +26,9 @@ LOOK_SECONDS = 5.0
 
 
 class Site:
-    """An application on its sockets; `tls` None: as it is, which is for loopback alone."""
+    """An application on its sockets."""
 
-    def __init__(self, app: App, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, app: App, tls: ssl.SSLContext) -> None:
         self._app = app
         self._tls = tls
         self._connections: set[Connection] = set()
@@ -48,8 +47,8 @@ class Site:
                 sock=listener,
                 ssl=self._tls,
                 backlog=BACKLOG,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
-                ssl_shutdown_timeout=GRACEFUL_SECONDS if self._tls else None,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=GRACEFUL_SECONDS,
             )
             self._servers.append(server)
         self._look()

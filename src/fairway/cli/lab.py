@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import replace
 from typing import Any
@@ -149,17 +150,44 @@ def _order(lab: str, order: str, **arguments: Any) -> None:
         fail(str(answer["error"]))
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @KUBECONFIG_OPTION
 @LAB_OPTION
 @OUTPUT_OPTION
-def lb(kubeconfig: str, lab: str, output: str) -> None:
+@click.pass_context
+def lb(context: click.Context, kubeconfig: str, lab: str, output: str) -> None:
     """Who holds which load-balancer address, since when and why; and why other Services wait for one."""
+    if context.invoked_subcommand:
+        return
     from fairway.assemble import balancing, inquiring
     from fairway.lab.state import StateDir
 
     told = balancing.ask(inquiring.Cluster.chosen(kubeconfig, StateDir.named(lab)))
     click.echo(json.dumps(balancing.as_json(told), indent=2) if output == "json" else balancing.text(told))
+
+
+@lb.command()
+@KUBECONFIG_OPTION
+@LAB_OPTION
+@click.option("--node", required=True, metavar="NAME", help="Whose FRR.")
+@click.option("--apply", is_flag=True, help="Keep bgpd in step instead of printing, until ended.")
+@click.option("--vtysh", default="vtysh", show_default=True, metavar="COMMAND", help="How to speak to FRR's daemons.")
+def frr(kubeconfig: str, lab: str, node: str, apply: bool, vtysh: str) -> None:
+    """Configuration for FRR by which a node tells routers (BGP) of the load-balancer addresses that it may serve, as
+    the settings' `bgp` says.
+
+    \b
+    fairway lb frr --node node-a >> /etc/frr/frr.conf
+    fairway lb frr --node node-a --apply --kubeconfig /etc/kubernetes/kubelet.conf
+    """
+    from fairway.assemble import inquiring, peering
+    from fairway.kernel.linux.vtysh import Vtysh
+    from fairway.lab.state import StateDir
+
+    cluster = inquiring.Cluster.chosen(kubeconfig, StateDir.named(lab))
+    if apply:
+        return peering.apply(cluster.client, node, Vtysh(shlex.split(vtysh)))
+    return click.echo(peering.show(cluster, node), nl=False)
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

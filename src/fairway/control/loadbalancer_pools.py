@@ -1,8 +1,8 @@
 """Pools of load-balancer addresses and the settings they stand in, read from text by people. Pure.
 
 Settings (YAML or JSON): `style` ("addresses": out of pools; "nodes": the nodes' own), `nodeSelector` (labels of the
-nodes of the second style), `reserved` (addresses of somebody else: gateways, hosts; never given) and `pools`, a list of
-`name`, `addresses` (CIDRs, or FIRST-LAST) and `autoAssign`.
+nodes of the second style), `reserved` (addresses of somebody else: gateways, hosts; never given), `pools`, a list of
+`name`, `addresses` (CIDRs, or FIRST-LAST) and `autoAssign`, and `bgp` (see `loadbalancer_bgp`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fairway.control import loadbalancer_bgp
+from fairway.control.loadbalancer_bgp import Bgp
 from fairway.node import Network
 from fairway.objects.documents import parse_documents
 from fairway.objects.errors import Malformed
@@ -20,7 +22,7 @@ Style = Literal["addresses", "nodes"]
 STYLES: tuple[Style, ...] = ("addresses", "nodes")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _DEPTH = 8
-_FIELDS = ("style", "nodeSelector", "reserved", "pools")
+_FIELDS = ("style", "nodeSelector", "reserved", "pools", "bgp")
 
 
 class SettingsError(ValueError):
@@ -87,6 +89,7 @@ class Settings:
     pools: tuple[Pool, ...] = ()
     refused: tuple[Refusal, ...] = ()
     reserved: tuple[Range, ...] = ()
+    bgp: Bgp | None = None
 
     def pool_of(self, address: Address) -> Pool | None:
         """The pool an address lies in."""
@@ -121,14 +124,17 @@ def read(text: str, services: Sequence[Network], pods: Sequence[Network] = ()) -
     style = next((each for each in STYLES if each == said.get("style", "addresses")), None)
     if style is None:
         raise SettingsError(f"style: {said['style']!r} is neither 'addresses' nor 'nodes'")
-    labels, pools = said.get("nodeSelector") or {}, said.get("pools") or []
-    if not isinstance(labels, dict) or not all(isinstance(each, str) for each in labels.values()):
-        raise SettingsError("nodeSelector: a mapping of labels to texts is expected")
+    pools = said.get("pools") or []
     if not isinstance(pools, list):
         raise SettingsError("pools: a list is expected")
     taken = [("Service range", each) for each in services] + [("pods' range", each) for each in pods]
     good, bad = _pools(pools, [(f"the {what} {each}", Range(each[0], each[-1])) for what, each in taken])
-    return Settings(style, labels, good, bad, _reserved(said.get("reserved") or []))
+    try:
+        labels = loadbalancer_bgp.labels(said.get("nodeSelector"), "nodeSelector")
+        bgp = loadbalancer_bgp.read(said["bgp"]) if said.get("bgp") is not None else None
+        return Settings(style, labels, good, bad, _reserved(said.get("reserved") or []), bgp)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def joined(texts: Iterable[str]) -> tuple[Network, ...]:
@@ -141,11 +147,11 @@ def joined(texts: Iterable[str]) -> tuple[Network, ...]:
 
 def _reserved(said: Any) -> tuple[Range, ...]:
     if not isinstance(said, list):
-        raise SettingsError("reserved: a list of addresses, CIDRs and FIRST-LAST ranges is expected")
+        raise ValueError("reserved: a list of addresses, CIDRs and FIRST-LAST ranges is expected")
     try:
         return tuple(_range(each) for each in said)
     except ValueError as error:
-        raise SettingsError(f"reserved: {error}") from error
+        raise ValueError(f"reserved: {error}") from error
 
 
 def _pools(said: Sequence[Any], ranges: Sequence[tuple[str, Range]]) -> tuple[tuple[Pool, ...], tuple[Refusal, ...]]:

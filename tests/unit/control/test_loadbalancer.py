@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fairway.control.loadbalancer import Decision, Facts, decide
+from fairway.control.loadbalancer_bgp import Bgp, Peer
 from fairway.control.loadbalancer_claims import NODES, Claim, read
 from fairway.control.loadbalancer_pools import Settings, SettingsError, joined
 from fairway.control.loadbalancer_pools import read as read_settings
@@ -277,6 +278,40 @@ def test_a_wrong_pool_is_refused_by_name_and_the_others_serve(pool: str, why: st
 def test_settings_that_are_none_are_refused_as_a_whole(text: str) -> None:
     with pytest.raises(SettingsError):
         read_settings(text, ())
+
+
+def test_routers_to_speak_to() -> None:
+    said = (
+        "{localAS: 64512, peers: [{address: 10.0.0.2, as: 64513}, {address: 'FD00::2', as: 1, bfd: true, holdTime: 3}]}"
+    )
+    assert read_settings(f"bgp: {said}", ()).bgp == Bgp(
+        64512, (Peer("10.0.0.2", 64513), Peer("fd00::2", 1, bfd=True, hold=3))
+    )
+    assert read_settings("pools: []", ()).bgp is None
+
+
+@pytest.mark.parametrize(
+    ("bgp", "why"),
+    [
+        ("7", "bgp: a mapping with localAS, peers is expected"),
+        ("{}", "bgp.localAS: None is no number from 1 to 4294967294"),
+        ("{localAS: 0}", "bgp.localAS: 0 is no number from 1 to 4294967294"),
+        ("{localAS: 1, pears: []}", "bgp: unknown field 'pears'; there are localAS, peers"),
+        ("{localAS: 1, peers: a}", "bgp.peers: a list is expected"),
+        ("{localAS: 1, peers: [{as: 1}]}", "bgp.peers[0].address: None is no IP address"),
+        ("{localAS: 1, peers: [{address: 10.0.0, as: 1}]}", "bgp.peers[0].address: '10.0.0' is no IP address"),
+        ("{localAS: 1, peers: [{address: 10.0.0.2}]}", "bgp.peers[0].as: None is no number from 1 to 4294967294"),
+        ("{localAS: 1, peers: [{address: 10.0.0.2, as: true}]}", "bgp.peers[0].as: True is no number"),
+        ("{localAS: 1, peers: [{address: 10.0.0.2, as: 2, holdTime: 1}]}", "bgp.peers[0].holdTime: 1 is no number"),
+        ("{localAS: 1, peers: [{address: 10.0.0.2, as: 2, bfd: 1}]}", "bgp.peers[0].bfd: 1 is neither true nor false"),
+        ("{localAS: 1, peers: [{address: 10.0.0.2, as: 2, nodeSelector: a}]}", "bgp.peers[0].nodeSelector: a mapping"),
+        ("{localAS: 1, peers: [{address: 10.0.0.2, as: 2}, {address: 10.0.0.2, as: 3}]}", "bgp.peers[1].address: 10"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_about_routers_is_named(bgp: str, why: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        read_settings(f"bgp: {bgp}", ())
+    assert str(refusal.value).startswith(why)
 
 
 def test_a_spoilt_record_counts_as_empty() -> None:

@@ -1,0 +1,144 @@
+"""Load-balancer addresses by BGP: FRR on the nodes, kept in step by `fairway lb frr`, and FRR as the router."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests import plan
+from tests.lab.cluster import FAIRWAY, Lab, until
+from tests.lab.frr import DAEMONS, Frr
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(not (shutil.which("vtysh") and (DAEMONS / "bgpd").exists()), reason="no FRR"),
+]
+VIPS = {4: "10.0.0.200", 6: "fd00:a::200"}
+NODES = ("node-a", "node-b")
+BGP = f"""
+bgp:
+  localAS: 64512
+  peers:
+  - {{address: {plan.ROUTER[4]}, as: 64513}}
+  - {{address: "{plan.ROUTER[6]}", as: 64513}}
+"""
+ROUTER = """
+router bgp 64513
+ no bgp ebgp-requires-policy
+ neighbor NODES peer-group
+ neighbor NODES remote-as 64512
+ bgp listen range 10.0.0.0/24 peer-group NODES
+ bgp listen range fd00:a::/64 peer-group NODES
+ address-family ipv4 unicast
+  maximum-paths 16
+ exit-address-family
+ address-family ipv6 unicast
+  neighbor NODES activate
+  maximum-paths 16
+ exit-address-family
+exit
+"""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    made = Lab(f"t{os.getpid()}bgp"[:16])
+    with ExitStack() as undo:
+        undo.callback(made.down)
+        made.up(2, "--ip-family", "dual", "--router", "--proxy-mode", "nftables")
+        for node in NODES:
+            web(made, node)
+        settings = made.get("configmap", "fairway-loadbalancer", "-n", "kube-system")["data"]["config"]
+        patch = json.dumps({"data": {"config": settings + BGP}})
+        made.kubectl("patch", "configmap", "fairway-loadbalancer", "-n", "kube-system", "-p", patch)
+        balanced(made)
+        for member in ("router", *NODES):
+            frr = Frr(f"fw-{made.name}-{member}")
+            undo.callback(frr.stop)
+            if member == "router":
+                made.inside("router", "sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=1",
+                            "net.ipv6.fib_multipath_hash_policy=1")  # fmt: skip
+                until(lambda frr=frr: frr.tell(ROUTER), "the router listens")  # type: ignore[misc]
+            else:
+                undo.callback(end, keeper(made, member, frr))
+        yield made
+
+
+def web(lab: Lab, node: str) -> None:
+    where = json.dumps({"spec": {"nodeName": node}})
+    lab.kubectl("run", f"web-{node}", "--image=agnhost", "--labels=app=web", f"--overrides={where}",
+                "--", "netexec", "--http-port=80")  # fmt: skip
+
+
+def balanced(lab: Lab) -> None:
+    spec = {
+        "type": "LoadBalancer",
+        "loadBalancerClass": "fairway.io/l2",
+        "ipFamilyPolicy": "RequireDualStack",
+        "externalTrafficPolicy": "Local",
+        "selector": {"app": "web"},
+        "ports": [{"port": 8080, "targetPort": 80}],
+    }
+    made = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "vip"}, "spec": spec}
+    lab.kubectl("apply", "-f", "-", text=json.dumps(made))
+
+
+def keeper(lab: Lab, node: str, frr: Frr) -> subprocess.Popen[bytes]:
+    words = ["lb", "frr", "--lab", lab.name, "--node", node, "--apply", "--vtysh", shlex.join(frr.vtysh)]
+    with (frr.directory / "keeper.log").open("wb") as output:
+        return subprocess.Popen([*FAIRWAY, *words], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(20)
+
+
+def ways(lab: Lab, version: int) -> int:
+    """By how many nodes the router reaches the address."""
+    said = lab.run("ip", "-n", f"fw-{lab.name}-router", f"-{version}", "-j", "route", "show", VIPS[version])
+    routes: list[dict[str, Any]] = json.loads(said or "[]")
+    return sum(len(each.get("nexthops", [each])) for each in routes)
+
+
+def answers(lab: Lab, version: int, path: str) -> set[str]:
+    """What two dozen connections from behind the router hear."""
+    host = VIPS[4] if version == 4 else f"[{VIPS[6]}]"
+    urls = [f"http://{host}:8080/{path}"] * 24
+    words = ["curl", "-gsS", "-m", "10", "-H", "Connection: close", "-w", "\\n", *urls]
+    return set(lab.run("ip", "netns", "exec", f"fw-{lab.name}-far", *words, allow=True).split())
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_connections_are_spread_over_the_nodes_that_serve(lab: Lab, version: int) -> None:
+    until(lambda: ways(lab, version) == 2, "both nodes have told the router")
+    until(lambda: answers(lab, version, "hostname") == {"web-node-a", "web-node-b"}, "both pods are reached")
+    seen = {each.rpartition(":")[0].strip("[]") for each in answers(lab, version, "clientip")}
+    assert seen == {plan.FAR_CLIENT[version]}  # policy Local: the client's own address
+
+
+def test_a_node_without_a_pod_and_one_that_is_excluded_take_it_back(lab: Lab) -> None:
+    lab.kubectl("delete", "pod", "web-node-b", "--wait=false")
+    until(lambda: [ways(lab, 4), ways(lab, 6)] == [1, 1], "the node without a pod has taken it back")
+    assert answers(lab, 4, "hostname") == answers(lab, 6, "hostname") == {"web-node-a"}
+    label = "node.kubernetes.io/exclude-from-external-load-balancers"
+    lab.kubectl("label", "node", "node-a", f"{label}=")
+    until(lambda: [ways(lab, 4), ways(lab, 6)] == [0, 0], "nobody says it any more")
+    lab.kubectl("label", "node", "node-a", f"{label}-")
+    until(lambda: [ways(lab, 4), ways(lab, 6)] == [1, 1], "and again")
+
+
+def test_it_is_printed_for_who_keeps_files(lab: Lab) -> None:
+    text = lab.fairway("lb", "frr", "--node", "node-a")
+    assert "router bgp 64512\n bgp router-id 10.0.0.11\n" in text
+    assert "  network 10.0.0.200/32 route-map FAIRWAY\n" in text
+    refused = lab.fairway("lb", "frr", "--node", "node-x", allow=True)
+    assert refused == "fairway: there is no node 'node-x'\n"
