@@ -22,6 +22,7 @@ check: setup
 	$(BIN)/lint-imports --no-cache
 
 test: check
+	@bash setup.sh tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 bench: | root setup

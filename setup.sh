@@ -32,7 +32,11 @@ need nslookup bind9-dnsutils
 need ip iproute2
 need sysctl procps
 need etcd etcd-server
-need vtysh frr
+# For `make test` alone: what the page's tests look through, and routers. Without root they are left out.
+if [ "${1:-}" = tests ] && [ "$(id -u)" -eq 0 ]; then
+    need chromium chromium
+    need vtysh frr
+fi
 command -v "$python" >/dev/null 2>&1 || missing+=(python3)
 "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
 

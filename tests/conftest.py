@@ -22,6 +22,7 @@ OLD_KUBECTL = Path(sys.prefix) / "debian/usr/bin/kubectl"
 _skipped: list[str] = []
 _without_old_kubectl: list[str] = []
 _without_new_kubectl: list[str] = []
+_without_chromium: list[str] = []
 
 
 @functools.cache
@@ -42,6 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not OLD_KUBECTL.exists() and item.get_closest_marker("old_kubectl"):
             _without_old_kubectl.append(item.nodeid)
             item.add_marker(pytest.mark.skip(reason=f"needs Debian's kubectl at {OLD_KUBECTL}"))
+        if item.get_closest_marker("chromium") and not shutil.which("chromium"):
+            _without_chromium.append(item.nodeid)
+            item.add_marker(pytest.mark.skip(reason="needs chromium"))
         since = item.get_closest_marker("kubectl_since")
         is_old = item.get_closest_marker("old_kubectl") is not None
         if since and kubectl_minor(str(OLD_KUBECTL) if is_old else "kubectl") < since.args[0]:
@@ -51,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _skipped or _without_old_kubectl or _without_new_kubectl:
+    if _skipped or _without_old_kubectl or _without_new_kubectl or _without_chromium:
         terminalreporter.section("NOT TESTED", red=True, bold=True)
     if _skipped:
         terminalreporter.line(f"{len(_skipped)} kernel and lab tests did not run, because this is not root.")
@@ -59,6 +63,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(
             f"{len(_without_old_kubectl)} tests with Debian's kubectl 1.20 did not run: setup.sh could not fetch it."
         )
+    if _without_chromium:
+        terminalreporter.line(f"{len(_without_chromium)} tests of the page did not run, because there is no chromium.")
     if _without_new_kubectl:
         terminalreporter.line(
             f"{len(_without_new_kubectl)} tests did not run, because the kubectl on PATH, "

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from fairway.api.answers import Answer, Stream, Tunnel, Upgrade
-from fairway.api.intake import Exchange
+from fairway.api.intake import Bound, Exchange, usual
 from fairway.api.requests import DOORS, UPGRADES
 from fairway.api.status import Failure
 
@@ -46,12 +46,16 @@ class Connect(Protocol):
 
 
 class App:
-    """The application behind a listener. A stream's reader that takes nothing for `write_seconds` is dropped."""
+    """The application behind a listener. A stream's reader that takes nothing for `write_seconds` is dropped; `bound`
+    says how many bytes the body of a request may hold, by its head."""
 
-    def __init__(self, respond: Respond, connect: Connect, write_seconds: float = WRITE_SECONDS) -> None:
+    def __init__(
+        self, respond: Respond, connect: Connect, write_seconds: float = WRITE_SECONDS, bound: Bound = usual
+    ) -> None:
         self.respond = respond
         self.connect = connect
         self.write_seconds = write_seconds
+        self.bound = bound
 
     def opens(self, exchange: Exchange) -> bool:
         """Whether a request for an upgrade is for something that is a connection."""

@@ -1,4 +1,5 @@
-"""EDGE: serves an application over TLS on listening sockets; who is at the other end comes with every request."""
+"""EDGE: serves an application on listening sockets, over TLS (on loopback also without); who is at the other end comes
+with every request."""
 
 from __future__ import annotations
 
@@ -26,9 +27,9 @@ LOOK_SECONDS = 5.0
 
 
 class Site:
-    """An application on its sockets."""
+    """An application on its sockets; `tls` None: as it is, which is for loopback alone."""
 
-    def __init__(self, app: App, tls: ssl.SSLContext) -> None:
+    def __init__(self, app: App, tls: ssl.SSLContext | None) -> None:
         self._app = app
         self._tls = tls
         self._connections: set[Connection] = set()
@@ -47,8 +48,8 @@ class Site:
                 sock=listener,
                 ssl=self._tls,
                 backlog=BACKLOG,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                ssl_shutdown_timeout=GRACEFUL_SECONDS,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
+                ssl_shutdown_timeout=GRACEFUL_SECONDS if self._tls else None,
             )
             self._servers.append(server)
         self._look()

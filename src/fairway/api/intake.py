@@ -53,6 +53,15 @@ Opens = Callable[[Exchange], bool]
 """Whether a request that asks for an upgrade of its connection shall get one; what is not upgraded is answered as if it
 had not asked (RFC 9110, section 7.8)."""
 
+Bound = Callable[[Exchange], int]
+"""How many bytes the body of a request may hold, by what its head says."""
+
+
+def usual(_: Exchange) -> int:
+    """As much as an object of the API may hold."""
+    return MAX_BYTES
+
+
 _names: dict[bytes, str] = {}
 
 
@@ -60,11 +69,13 @@ class Intake:
     """Collects requests from what a connection receives. It ends with the first request that is refused or that takes
     the connection over; what comes later is not looked at."""
 
-    def __init__(self, opens: Opens) -> None:
+    def __init__(self, opens: Opens, bound: Bound = usual) -> None:
         self.phase = Phase.IDLE
         self.ended = False
         self.expecting = False
         self._opens = opens
+        self._bounds = bound
+        self._most = MAX_BYTES
         self._parser = httptools.HttpRequestParser(self)
         self._done: list[Exchange] = []
         self._exchange = Exchange()
@@ -164,7 +175,9 @@ class Intake:
         self._version = parser.get_http_version()
         exchange.http_1_0 = self._version == "1.0"
         exchange.keep_alive = parser.should_keep_alive()
-        if failure := self._locate(exchange) or self._unacceptable(exchange):
+        failure = self._locate(exchange)
+        self._most = self._bounds(exchange)
+        if failure := failure or self._unacceptable(exchange):
             self._stop(failure)
         if "expect" in exchange.headers and not exchange.http_1_0:
             self.expecting = True
@@ -172,8 +185,8 @@ class Intake:
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         self._size += len(body)
-        if self._size > MAX_BYTES:
-            self._stop(status.too_large(MAX_BYTES))
+        if self._size > self._most:
+            self._stop(status.too_large(self._most))
         self._parts.append(body)
         self.expecting = False
 
@@ -229,7 +242,7 @@ class Intake:
         if "upgrade" in headers and (coding or length.strip("0")):
             # The parser leaves off behind the head, and the body would be read as the next request.
             return status.bad_request("a request with a body cannot ask for an upgrade")
-        return status.too_large(MAX_BYTES) if length.isdigit() and int(length) > MAX_BYTES else None
+        return status.too_large(self._most) if length.isdigit() and int(length) > self._most else None
 
 
 def _name(raw: bytes) -> str:

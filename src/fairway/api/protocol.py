@@ -45,7 +45,7 @@ class Connection(asyncio.Protocol):
         self._app = app
         self._everyone = everyone
         self._loop = loop
-        self._intake = Intake(app.opens)
+        self._intake = Intake(app.opens, app.bound)
         self._waiting: deque[Exchange] = deque()
         self._transport: asyncio.Transport | None = None
         self._certificate: Mapping[str, object] | None = None

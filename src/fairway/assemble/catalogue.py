@@ -57,6 +57,21 @@ class Catalogue:
             found._add(kind.name, (document,))
         return found
 
+    @property
+    def size(self) -> int:
+        """How many objects there are."""
+        return len(self.services) + len(self.slices) + len(self.pods) + len(self.nodes)
+
+    def joined(self, other: Catalogue) -> Catalogue:
+        """Both together; of one name the other's counts."""
+        return Catalogue(
+            self.services | other.services,
+            self.slices | other.slices,
+            self.pods | other.pods,
+            self.nodes | other.nodes,
+            self.given or other.given,
+        )
+
     def _add(self, kind: str, objects: Iterable[Object]) -> None:
         book = {"Service": self.services, "EndpointSlice": self.slices, "Pod": self.pods, "Node": self.nodes}[kind]
         for one in objects:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairway.assemble.catalogue import Catalogue
-from fairway.packet import Protocol
+from fairway.assemble.catalogue import Catalogue, addresses_of
+from fairway.packet import Family, Protocol, family_of
 
 Object = Mapping[str, Any]
 
@@ -37,17 +37,26 @@ class Wanted:
     host: str
     port: str
     protocol: Protocol
+    family: Family | None = None
 
     @classmethod
-    def read(cls, said: str, protocol: Protocol) -> Wanted:
-        """`HOST:PORT` or `HOST`; IPv6 addresses in brackets. Raises QuestionError for a number that is no port."""
+    def read(cls, said: str, protocol: Protocol, family: Family | None = None) -> Wanted:
+        """`HOST:PORT` or `HOST`; IPv6 addresses in brackets. `family` chooses among several addresses of one name.
+        Raises QuestionError for a number that is no port."""
         host, colon, port = said.strip("/").rpartition(":")
         if not colon:
             host, port = said.strip("/"), ""
-        wanted = cls(said, host.strip("[]"), port, protocol)
+        wanted = cls(said, host.strip("[]"), port, protocol, family)
         if port.isdigit() and not 0 < int(port) < 65536:
             raise wanted.error("ports go from 1 to 65535")
         return wanted
+
+    def choose(self, addresses: Sequence[str]) -> str:
+        """The first address of the family that is wanted. Raises QuestionError."""
+        found = next((each for each in addresses if self.family in (None, family_of(each))), "")
+        if not found:
+            raise self.error(f"has no {self.family} address; it has {', '.join(addresses)}")
+        return found
 
     def error(self, why: str) -> QuestionError:
         return QuestionError(f"--to {self.said}: {why}")
@@ -113,15 +122,16 @@ def of_service(service: Object, slices: Sequence[Object], wanted: Wanted) -> Des
         raise wanted.error(f"an ExternalName Service has no address: its name is an alias of {alias}")
     if spec.get("clusterIP") in (None, "", "None"):
         return _headless(slices, wanted)
+    address = wanted.choose(spec.get("clusterIPs") or [spec["clusterIP"]])
     ports: Sequence[Object] = spec.get("ports") or []
     if not wanted.port.isdigit():
-        return Destination(spec["clusterIP"], _port(ports, wanted))
+        return Destination(address, _port(ports, wanted))
     port = int(wanted.port)
     if any(_is(p, wanted.protocol) and p["port"] == port for p in ports):
-        return Destination(spec["clusterIP"], port)
+        return Destination(address, port)
     note = f"The Service has no {wanted.protocol} port {port}; its ports are {_listed(ports)}."
     others = [p["protocol"].lower() for p in ports if p["port"] == port]
-    return Destination(spec["clusterIP"], port, (note + (f" Ask with --protocol {others[0]}." if others else ""),))
+    return Destination(address, port, (note + (f" Ask with --protocol {others[0]}." if others else ""),))
 
 
 def _headless(slices: Sequence[Object], wanted: Wanted) -> Destination:
@@ -129,6 +139,7 @@ def _headless(slices: Sequence[Object], wanted: Wanted) -> Destination:
         (_order(endpoint["addresses"][0]), endpoint["addresses"][0], index)
         for index, found in enumerate(slices)
         for endpoint in found.get("endpoints") or []
+        if wanted.family in (None, family_of(endpoint["addresses"][0]))
         if (endpoint.get("conditions") or {}).get("ready", True)
     )
     if not ready:
@@ -147,9 +158,10 @@ def _order(address: str) -> tuple[int, int]:
 
 def of_pod(pod: Object, wanted: Wanted) -> Destination:
     """A pod's own address; its port by number, by name, or the only one it declares."""
-    address = (pod.get("status") or {}).get("podIP", "")
-    if not address:
+    addresses = addresses_of(pod)
+    if not addresses:
         raise wanted.error("the pod has no address yet")
+    address = wanted.choose(addresses)
     if wanted.port.isdigit():
         return Destination(address, int(wanted.port))
     declared = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -74,15 +75,7 @@ def objects_of(files: Files, packed: bundle.Bundle | None = None) -> Catalogue:
     found = [Catalogue.read(read_file(name), name) for name in files.objects]
     if packed is not None and bundle.OBJECTS in packed.files:
         found.append(Catalogue.read(packed.files[bundle.OBJECTS], f"{files.bundle}: {bundle.OBJECTS}"))
-    if not found:
-        return Catalogue(given=False)
-    whole = Catalogue()
-    for each in found:
-        whole.services.update(each.services)
-        whole.slices.update(each.slices)
-        whole.pods.update(each.pods)
-        whole.nodes.update(each.nodes)
-    return whole
+    return functools.reduce(Catalogue.joined, found, Catalogue(given=False))
 
 
 def read_file(name: str) -> bytes:

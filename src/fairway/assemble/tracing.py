@@ -17,13 +17,14 @@ from fairway.lab import build
 from fairway.lab.state import StateDir
 from fairway.lab.topology import Topology
 from fairway.node import Node
-from fairway.packet import Packet, Protocol, Verdict, family_of
+from fairway.packet import Family, Packet, Protocol, Verdict, family_of
 from fairway.trace.causes import Causes
 from fairway.trace.connections import Original
 from fairway.trace.evidence import guesses, texts
 from fairway.trace.evidence.bundle import CONTENTS
 from fairway.trace.evidence.gathered import Gathered, Scene
 from fairway.trace.steps import Trace
+from fairway.trace.walk import Rules
 from fairway.trace.walk import trace as walk
 
 ROUTER = "segment"
@@ -36,7 +37,7 @@ HERE = ("node", "localhost")
 @dataclass(frozen=True, slots=True)
 class Question:
     """What `fairway trace` is asked: source and destination as the user wrote them. `source_port` 0: of a connection
-    that is not there yet; `in_interface` "": found out."""
+    that is not there yet; `in_interface` "": found out; `family` None: the destination's first."""
 
     source: str
     destination: str
@@ -44,17 +45,20 @@ class Question:
     namespace: str = "default"
     source_port: int = 0
     in_interface: str = ""
+    family: Family | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The trace, and names for the addresses in it. `then` goes on where the packet was sent to another node, on that
-    node."""
+    node. `rules` are those that were followed, `then_rules` the other node's."""
 
     trace: Trace
     names: Mapping[str, str]
     then: Trace | None = None
     catalogue: Catalogue = field(default_factory=Catalogue)
+    rules: Rules = field(default_factory=Rules)
+    then_rules: Rules = field(default_factory=Rules)
 
     def causes(self, part: Trace) -> Causes | None:
         """Where the objects behind the steps are found, if any are known."""
@@ -75,11 +79,12 @@ class _Start:
     in_interface: str
 
 
-def ask(state: StateDir, question: Question) -> Answer:
-    """Follow one packet in a live lab. Raises QuestionError, StateError."""
+def ask(state: StateDir, question: Question, objects: Catalogue | None = None) -> Answer:
+    """Follow one packet in a live lab. `objects` are its own, where they are known already. Raises QuestionError,
+    StateError."""
     topology = state.topology()
-    catalogue = asyncio.run(_fetch(str(state.kubeconfig)))
-    wanted = Wanted.read(question.destination, Protocol(question.protocol))
+    catalogue = asyncio.run(_fetch(str(state.kubeconfig))) if objects is None else objects
+    wanted = Wanted.read(question.destination, Protocol(question.protocol), question.family)
     destination = find(catalogue, _lab_places(topology), wanted, question.namespace)
     start = _start(catalogue, topology, question, destination.address)
     people = {address: name for name, addresses in _people(topology).items() for address in addresses}
@@ -89,7 +94,8 @@ def ask(state: StateDir, question: Question) -> Answer:
     packet = _packet(question, source, destination, wanted.protocol, question.in_interface or start.in_interface)
     notes = (*destination.notes, *_outside_notes(topology, start, destination))
     first = follow(scene, packet, notes)
-    return Answer(first, names, _on_the_next_node(topology, start, first), catalogue)
+    then, rules = _on_the_next_node(topology, start, first) or (None, Rules())
+    return Answer(first, names, then, catalogue, scene.rules, rules)
 
 
 async def _fetch(kubeconfig: str | None) -> Catalogue:
@@ -128,14 +134,15 @@ def ask_here(question: Question, node: str, kubeconfig: str, objects: Catalogue)
 
 def ask_of(gathered: Gathered, catalogue: Catalogue, question: Question) -> Answer:
     """Follow one packet by what was gathered of a node. Raises QuestionError, TraceError."""
-    wanted = Wanted.read(question.destination, Protocol(question.protocol))
+    wanted = Wanted.read(question.destination, Protocol(question.protocol), question.family)
     own = _own_names(gathered, catalogue)
     named = _destination(gathered, catalogue, own, wanted, question.namespace)
     scene = gathered.scene(family_of(named.address))
     scene = guesses.with_addresses(scene, named.address, wanted.protocol, named.port)
     source, device, notes = _source(scene, catalogue, own, question, named.address)
     packet = _packet(question, source, named, wanted.protocol, device)
-    return Answer(follow(scene, packet, (*named.notes, *notes)), catalogue.names(), None, catalogue)
+    found = follow(scene, packet, (*named.notes, *notes))
+    return Answer(found, catalogue.names(), None, catalogue, scene.rules)
 
 
 def live(namespace: str | None, name: str, connections: bool) -> Gathered:
@@ -283,7 +290,7 @@ def _outside_notes(topology: Topology, start: _Start, destination: Destination) 
         yield "The outside client is no part of the cluster: it has none of its rules; ClusterIPs lead nowhere."
 
 
-def _on_the_next_node(topology: Topology, start: _Start, first: Trace) -> Trace | None:
+def _on_the_next_node(topology: Topology, start: _Start, first: Trace) -> tuple[Trace, Rules] | None:
     """A packet to another node's own address is at that node's rules next: node ports are looked up there."""
     packet = first.packet
     there = next((node.name for node in topology.nodes if packet.destination in node.addresses), "")
@@ -291,7 +298,8 @@ def _on_the_next_node(topology: Topology, start: _Start, first: Trace) -> Trace 
     if there in ("", start.member) or len(first.branches) > 1 or path.outcome.verdict is not Verdict.UNTRANSLATED:
         return None
     scene = _observe(topology, there, False).scene(packet.family)
-    return follow(scene, replace(packet, source=path.source_seen or packet.source, in_interface=SEGMENT_DEVICE))
+    arriving = replace(packet, source=path.source_seen or packet.source, in_interface=SEGMENT_DEVICE)
+    return follow(scene, arriving), scene.rules
 
 
 def _start(catalogue: Catalogue, topology: Topology, question: Question, destination: str) -> _Start:

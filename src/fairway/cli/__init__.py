@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fairway import __version__
-from fairway.cli import diagnose, explain, lab, names, proxy, serve
+from fairway.cli import diagnose, explain, lab, look, names, proxy, serve
 from fairway.cli.base import Cli
 
 
@@ -30,6 +30,7 @@ for _command in (
     diagnose.conntrack,
     diagnose.affinity,
     diagnose.anonymise,
+    look.ui,
     proxy.proxy,
     proxy.announce,
     names.env,

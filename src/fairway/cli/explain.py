@@ -37,6 +37,7 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--from", "source", required=True, help="Pod, node, `node` (whose rules are read), `client`, address.")
 @click.option("--to", "destination", required=True, help="SERVICE[.NS]:PORT, POD:PORT, NODE:PORT or ADDRESS:PORT.")
 @click.option("--protocol", type=click.Choice(["tcp", "udp", "sctp"]), default="tcp", show_default=True)
+@click.option("--family", type=click.Choice(["IPv4", "IPv6"]), help="Of a name with several addresses.")
 @click.option("--source-port", type=click.IntRange(1, 65535), help="Of a connection that the kernel may know.")
 @click.option("--in-interface", default="", metavar="DEVICE", help="The device it comes in by. Default: found out.")
 @click.option("--namespace", "-n", default="default", show_default=True, help="Namespace of names without one.")
@@ -71,11 +72,13 @@ def trace(output: str, colour: bool | None, lab: str, bundle: str, node: str, ku
     """
     from fairway.assemble.saved import Files
     from fairway.assemble.tracing import Question
+    from fairway.packet import Family
 
     language = words.pop("lang")
     form = "why" if words.pop("why") else output
     files = Files(bundle=bundle, **{name: words.pop(name) for _, name, _ in _FILES})
     words |= {"protocol": words["protocol"].upper(), "source_port": words["source_port"] or 0}
+    words["family"] = Family(words["family"]) if words["family"] else None
     question = Question(**words)
     answer = _ask(question, files, node, kubeconfig, lab)
     _tell(answer, form, language, sys.stdout.isatty() if colour is None else colour)

@@ -63,13 +63,14 @@ async def follow(
     field_selector: str = "",
     on_change: Callable[[Sequence[Change[T]]], None] | None = None,
     on_synced: Callable[[], None] | None = None,
+    on_failure: Callable[[Exception], None] | None = None,
     jitter: Callable[[], float] = random.random,
 ) -> NoReturn:
     """Keep `cache` in step with the server until cancelled.
 
     `on_change` gets the changes of each listing or event after they are in the cache (never an empty sequence);
-    `on_synced` is called once, after the first listing and its `on_change`. What they raise ends the loop: they are
-    the caller's own code.
+    `on_synced` is called once, after the first listing and its `on_change`; `on_failure` gets what kept a listing or a
+    watch from going on, which is tried again. What they raise ends the loop: they are the caller's own code.
     """
     follower = _Follower(client, kind, cache, (namespace, label_selector, field_selector), on_change, jitter)
     backoff = Backoff(jitter)
@@ -85,6 +86,8 @@ async def follow(
             if _history_is_lost(error):
                 cache.resource_version = ""
             _log.warning("following %s: %s", kind.plural, error)
+            if on_failure is not None:
+                on_failure(error)
         await asyncio.sleep(backoff.next())
 
 

@@ -113,6 +113,11 @@ SENTENCES: tuple[tuple[str, str], ...] = (
         "Policy {r}: the routes of table {t} were not given (`ip route show table all`).",
         "策略路由 {r}：没有给出路由表 {t}（`ip route show table all`）。",
     ),
+    (
+        "Nobody looked at {n}: these are the rules its proxy should write in iptables mode, worked out from the "
+        "cluster's objects. Pods are taken to be {p}.",
+        "没有读取 {n}：这些是根据集群对象推算、其代理在 iptables 模式下应写的规则。假定 Pod 网段是 {p}。",
+    ),
     ("The route to {a} has several next hops; the first is taken.", "通往 {a} 的路由有多个下一跳；取第一个。"),
     (
         "The node's addresses were not given (`ip addr`); judging by its rules, it has {a}. Other addresses are taken "
@@ -174,6 +179,7 @@ SENTENCES: tuple[tuple[str, str], ...] = (
 """Whole sentences, headings and notes, in the order they are tried. The two last are what comments of rules say."""
 
 PHRASES: tuple[tuple[str, str], ...] = (
+    ("Routing", "路由"),
     ("always", "总是"),
     ("maybe", "可能"),
     ("maybe {x}", "可能 {x}"),
@@ -304,6 +310,12 @@ PHRASES: tuple[tuple[str, str], ...] = (
     ("{x}; {y}", "{x}；{y}"),
     ("{x} or {y}", "{x} 或 {y}"),
     ("{x} and {y}", "{x} 和 {y}"),
+    ("by a device not known here", "经未知的设备"),
+    ("by {d} via {v}", "经 {d}，下一跳 {v}"),
+    ("by {d}", "经 {d}"),
+    ("on {n} itself", "就在 {n} 上"),
+    ("Pod {p} is a ready endpoint of it", "Pod {p} 是它的就绪端点"),
+    ("Pod {p} serves it until it has ended", "Pod {p} 在终止之前继续为它服务"),
 )
 """Parts of sentences, tried in this order on what a place of a pattern holds."""
 

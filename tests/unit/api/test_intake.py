@@ -130,3 +130,15 @@ def test_the_phase_tells_what_is_waited_for() -> None:
         intake.feed(part)
         seen.append((intake.phase, intake.expected()))
     assert seen == [(Phase.HEAD, False), (Phase.BODY, True), (Phase.BODY, False), (Phase.IDLE, False)]
+
+
+def test_what_a_body_may_hold_is_asked_by_its_head() -> None:
+    intake = Intake(lambda _: False, lambda exchange: 5 if exchange.path == "/files" else 2)
+    [fits] = intake.feed(b"POST /files HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+    assert (fits.body, fits.refusal) == (b"hello", None)
+    [refused] = intake.feed(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+    assert refused.refusal and refused.refusal.code == 413
+
+    intake = Intake(lambda _: False, lambda _: 2)
+    [chunked] = intake.feed(CHUNKED)
+    assert chunked.refusal and chunked.refusal.code == 413

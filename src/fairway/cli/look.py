@@ -1,0 +1,51 @@
+"""The command that opens a page."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+
+import click
+
+from fairway.cli.base import LAB_OPTION, fail, need_root
+from fairway.cli.names import KUBECONFIG_OPTION
+
+
+@click.command()
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Of 127.0.0.1 (0: any free one).")
+@click.option("--open", "opens", is_flag=True, help="Open it in the browser.")
+@click.option(
+    "--rules",
+    "names",
+    multiple=True,
+    metavar="FILE",
+    help="Files to go by, as if dropped on the page: dumps, bundles, objects. Repeatable.",
+)
+@click.option("--node", default="", metavar="NAME", help="Read this machine's kernel as node NAME of the cluster.")
+@click.option("--cluster-cidr", default="", help="The pods' range, where rules are worked out from objects.")
+@KUBECONFIG_OPTION
+@LAB_OPTION
+def ui(port: int, opens: bool, names: tuple[str, ...], node: str, cluster_cidr: str, kubeconfig: str, lab: str) -> None:
+    """Serve a page on this machine's loopback: Services, endpoints and nodes as they are now, a Service's rules as a
+    graph, and the way of a packet step by step. Of the lab, if it is up; else of the kubeconfig's cluster; without
+    either of dumps that are dropped on the page. Whoever has the address it prints sees all that; nobody else does.
+
+    \b
+    fairway ui
+    fairway ui --rules rules.txt
+    fairway ui --kubeconfig ~/.kube/config --port 8090 --open
+    """
+    from fairway.assemble import saved, showing
+    from fairway.assemble.life import run
+
+    if node:
+        need_root()
+    given = {Path(name).name: saved.read_file(name) for name in names}
+    view = showing.choose(kubeconfig, lab, node, cluster_cidr, given)
+
+    def tell(address: str) -> None:
+        click.echo(f"{view.name or 'no cluster; drop a dump on the page'}: {address}")
+        if opens and not webbrowser.open(address):
+            fail("no browser was found; open the address yourself")
+
+    run(lambda stop: showing.serve(view, port, tell, stop))
