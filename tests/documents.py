@@ -20,11 +20,11 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE = 60.0
+PATIENCE = 90.0
 """Seconds that a command may take, and for which one that only looks is asked again."""
 
 _CHANGES = re.compile(r"\bkubectl (?!get|wait|rollout status|logs|explain)|\bfairway (up|down|kill-node|start-node)\b")
@@ -41,10 +41,10 @@ class Step:
     command: str
     output: tuple[str, ...]
 
-    @property
-    def changes(self) -> bool:
-        """Whether it does what must not be done twice."""
-        return _CHANGES.search(self.command) is not None
+
+def changes(command: str) -> bool:
+    """Whether a command does what must not be done twice."""
+    return _CHANGES.search(command) is not None
 
 
 class Given:
@@ -158,18 +158,26 @@ class Shell:
         return int(code), text
 
 
+def ask(shell: Shell, command: str, *, again: bool, fits: Callable[[int, str], bool]) -> tuple[int, str]:
+    """The exit code and output of a command: the first that fit, or the last when it has been asked for long enough."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        code, said = shell.run(command)
+        if fits(code, said) or not again or time.monotonic() > deadline:
+            return code, said
+        time.sleep(0.1)
+
+
 def follow(shell: Shell, page: Path) -> None:
     """Do what a page says, and see that everything is as it says."""
     given = Given()
     for step in steps(page.read_text()):
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            code, said = shell.run(given.here(step.command))
-            said = said if said.endswith("\n") or not said else f"{said}\n"
-            if (code == 0 and given.fits(step.output, said)) or step.changes or time.monotonic() > deadline:
-                break
-            time.sleep(0.1)
+
+        def fits(code: int, said: str, step: Step = step) -> bool:
+            whole = said if not said or said.endswith("\n") else f"{said}\n"
+            return code == 0 and given.fits(step.output, whole)
+
+        code, said = ask(shell, given.here(step.command), again=not changes(step.command), fits=fits)
         wanted = "".join(f"{given.here(line)}\n" for line in step.output)
         where = f"{page.name}, line {step.line}: exit code {code}\n$ {step.command}"
-        fits = code == 0 and given.fits(step.output, said)
-        assert fits, f"{where}\nThe page says:\n{wanted}It said:\n{said}"
+        assert fits(code, said), f"{where}\nThe page says:\n{wanted}It said:\n{said}"
