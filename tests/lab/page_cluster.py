@@ -14,7 +14,13 @@ from fairway.objects import kinds
 
 Object = dict[str, Any]
 NODES = {"node-a": ("10.0.0.11", "10.244.0.0/24"), "node-b": ("10.0.0.12", "10.244.1.0/24")}
-PODS = {"web-1": ("node-a", "10.244.0.5"), "web-2": ("node-b", "10.244.1.5"), "shell": ("node-a", "10.244.0.9")}
+LONG = "a-pod-whose-name-goes-on-and-on-as-those-of-deployments-do-7d4b9c"
+PODS = {
+    "web-1": ("node-a", "10.244.0.5"),
+    "web-2": ("node-b", "10.244.1.5"),
+    "shell": ("node-a", "10.244.0.9"),
+    LONG: ("node-b", "10.244.1.77"),
+}
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
 
 
@@ -58,7 +64,7 @@ def ask(kubeconfig: Path, work: Callable[[Client], Awaitable[None]]) -> None:
 
 
 async def populate(client: Client) -> None:
-    """Two nodes; `web` with an endpoint on each, at node port 30080, too; `nobody` without any; `local`, which has one
+    """Two nodes; `web` with an endpoint on each, at node port 30080, too; `nobody` without any; `local`, which has two
     on node-b and asks for local ones."""
     for name, (address, pods) in NODES.items():
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {"podCIDRs": [pods]}}
@@ -78,4 +84,4 @@ async def populate(client: Client) -> None:
     ):
         await client.create(kinds.SERVICE, made, "default")
     await client.create(kinds.ENDPOINT_SLICE, slice_of("web", "web-1", "web-2"), "default")
-    await client.create(kinds.ENDPOINT_SLICE, slice_of("local", "web-2"), "default")
+    await client.create(kinds.ENDPOINT_SLICE, slice_of("local", "web-2", LONG), "default")

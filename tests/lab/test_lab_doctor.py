@@ -6,7 +6,10 @@ import json
 import os
 import shlex
 import signal
+import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,6 +111,34 @@ def test_services_that_lead_nowhere_are_found(lab: Lab) -> None:
     until(lambda: "selector" in found(lab), "a selector that matches nothing")
     assert "default/nobody" in found(lab)["selector"]
     lab.kubectl("delete", "service", "nobody")
+
+
+def test_the_page_s_server_reads_the_rules_of_the_node_where_a_packet_begins(lab: Lab) -> None:
+    words = [*FAIRWAY, "ui", "--lab", lab.name]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=lab.environment)
+    try:
+        assert process.stdout
+        address, _, token = process.stdout.readline().rpartition(" ")[2].strip().partition("?token=")
+
+        def put(question: dict[str, str]) -> Any:
+            headers = {"authorization": f"Bearer {token}"}
+            request = urllib.request.Request(f"{address}api/trace", json.dumps(question).encode(), headers)
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as refused:
+                return json.load(refused)
+
+        pod = lab.pods("run=httpd")[0]
+        asked = {"source": pod["metadata"]["name"], "destination": "httpd-svc:8080"}
+        until(lambda: "parts" in put(asked), "the cluster has answered")
+        (part,) = put(asked)["parts"]
+        assert part["node"] == pod["spec"]["nodeName"]
+        addresses = {outcome["endpoint"].rpartition(":")[0] for outcome in part["outcomes"]}
+        assert addresses == set(lab.endpoints("httpd-svc"))
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_connections_and_remembered_clients_have_names_and_time_left(lab: Lab) -> None:

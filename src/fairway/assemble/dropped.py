@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from fairway.assemble import computed
+from fairway.assemble import computed, offers
 from fairway.assemble.catalogue import Catalogue
-from fairway.ruleset.iptables import Ruleset
-from fairway.ruleset.iptables_match import understand
-from fairway.ruleset.iptables_terms import Translate
-from fairway.trace.evidence import bundle, guesses, texts
+from fairway.assemble.offers import Offer
+from fairway.trace.evidence import bundle, texts
 from fairway.trace.evidence.gathered import Gathered
 from fairway.trace.evidence.texts import EvidenceError, Text
-from fairway.trace.names import subject
-
-MAX_NAMED = 2000
-"""Services and endpoints that are offered to choose from."""
 
 _PACKED = b"\x1f\x8b"
 _OBJECTS = re.compile(rb"^\s*-?\s*\"?(apiVersion|kind)\"?:", re.MULTILINE)
@@ -42,6 +36,8 @@ class Ground:
     gathered: Gathered
     catalogue: Catalogue
     computed: bool = False
+    sources: Sequence[Offer] = ()
+    destinations: Sequence[Offer] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The files, and what packets could be sent from and to."""
@@ -51,8 +47,8 @@ class Ground:
             "nodes": [name for _, name in sorted(self.catalogue.nodes)] if self.computed else [],
             "computed": self.computed,
             "notes": list(self.gathered.notes),
-            "sources": list(_sources(self))[:MAX_NAMED],
-            "destinations": list(dict.fromkeys(_destinations(self)))[:MAX_NAMED],
+            "sources": [asdict(each) for each in self.sources],
+            "destinations": [asdict(each) for each in self.destinations],
         }
 
 
@@ -84,15 +80,14 @@ def read(files: Mapping[str, bytes], node: str = "") -> Ground:
 
 def _ground(pieces: tuple[Piece, ...], gathered: Gathered, catalogue: Catalogue, packed: bundle.Bundle) -> Ground:
     gathered.notes += [f"{name} is missing from the bundle: {why}." for name, why in packed.failures.items()]
-    if gathered.has_rules:
-        return Ground(pieces, gathered, catalogue)
-    if not catalogue.nodes:
+    if not gathered.has_rules and not catalogue.nodes:
         names = ", ".join(piece.name for piece in pieces)
         why = (
             "no rules (iptables-save, iptables -L, nft list ruleset), and no objects with nodes to work rules out from"
         )
         raise EvidenceError(names, f"holds {why}")
-    return Ground(pieces, gathered, catalogue, computed=True)
+    offered = offers.sources(gathered, catalogue), offers.destinations(gathered, catalogue)
+    return Ground(pieces, gathered, catalogue, not gathered.has_rules, *offered)
 
 
 def scene_of(ground: Ground, node: str) -> Gathered:
@@ -112,53 +107,3 @@ def _is_objects(raw: bytes) -> bool:
     if head.lstrip()[:1] in (b"{", b"["):
         return b'"nftables"' not in head[:4096]
     return _OBJECTS.search(head) is not None
-
-
-def _sources(ground: Ground) -> Iterator[str]:
-    """Where packets could come from: pods and nodes by name, else the endpoints that rules name."""
-    yield "node"
-    yield from (name for _, name in sorted(ground.catalogue.nodes))
-    for (namespace, name), pod in sorted(ground.catalogue.pods.items()):
-        if (pod.get("status") or {}).get("podIP"):
-            yield f"{namespace}/{name}"
-    if not ground.catalogue.pods:
-        for ruleset in _rulesets(ground):
-            yield from dict.fromkeys(_endpoints(ruleset))
-
-
-def _destinations(ground: Ground) -> Iterator[str]:
-    for (namespace, name), service in sorted(ground.catalogue.services.items()):
-        for port in (service.get("spec") or {}).get("ports") or ():
-            yield f"{namespace}/{name}:{port.get('port')}"
-    if ground.catalogue.services:
-        return
-    for ruleset in _rulesets(ground):
-        for namespace, name in _named(ruleset):
-            for place in guesses.service_places(ruleset, namespace, name):
-                yield f"{namespace}/{name}:{place.port}"
-
-
-def _rulesets(ground: Ground) -> list[Ruleset]:
-    return [ruleset for _, _, ruleset in ground.gathered.iptables]
-
-
-def _named(ruleset: Ruleset) -> Iterator[tuple[str, str]]:
-    """The Services that comments name as having a cluster IP."""
-    nat = ruleset.tables.get("nat")
-    chain = nat.chains.get("KUBE-SERVICES") if nat else None
-    found: dict[tuple[str, str], None] = {}
-    for rule in (chain.rules if chain else ())[: MAX_NAMED * 4]:
-        about = subject(understand(rule).comment)
-        if about is not None:
-            found[about.namespace, about.service] = None
-    yield from found
-
-
-def _endpoints(ruleset: Ruleset) -> Iterator[str]:
-    """The addresses that packets are translated to."""
-    nat = ruleset.tables.get("nat")
-    for chain in nat.chains.values() if nat else ():
-        for rule in chain.rules if chain.name.startswith("KUBE-SEP-") else ():
-            target = understand(rule).target
-            if "--to-destination" in rule and isinstance(target, Translate) and target.addresses:
-                yield str(target.addresses[0])

@@ -38,6 +38,8 @@ class Lookout:
         self._nodes: Cache[Object] = Cache(_lean)
         self._slices_of: dict[Key, set[Key]] = {}
         self._changed: dict[str, set[Key]] = {"services": set(), "pods": set(), "nodes": set()}
+        self.changes = 0
+        """How often something has changed."""
         self._trouble = ""
         self._told = ("", False)
         self._forgiving: asyncio.TimerHandle | None = None
@@ -78,10 +80,12 @@ class Lookout:
     # What happens.
 
     def _note(self, what: str, changes: Sequence[Change[Object]]) -> None:
+        self.changes += 1
         self._changed[what].update(change.key for change in changes)
         self.board.touched()
 
     def _note_slices(self, changes: Sequence[Change[Object]]) -> None:
+        self.changes += 1
         for change in changes:
             for service in {_service_of(change.old), _service_of(change.new)} - {None}:
                 assert service is not None

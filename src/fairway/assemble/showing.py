@@ -14,7 +14,7 @@ from fairway import __version__
 from fairway.api.http import Site
 from fairway.assemble import balancing, computed, dropped, inquiring, tracing
 from fairway.assemble.catalogue import Catalogue
-from fairway.assemble.destinations import QuestionError
+from fairway.assemble.destinations import QuestionError, Wanted
 from fairway.assemble.dropped import Ground
 from fairway.assemble.lookout import Lookout
 from fairway.assemble.proxyflags import split
@@ -23,8 +23,9 @@ from fairway.client.base import ApiError, Unreachable
 from fairway.client.kubeconfig import KubeconfigError, load
 from fairway.kernel.base import KernelError
 from fairway.lab.state import StateDir, StateError
-from fairway.packet import Family
+from fairway.packet import Family, Protocol
 from fairway.trace import chinese
+from fairway.trace.evidence.gathered import Gathered
 from fairway.trace.steps import Trace, TraceError
 from fairway.trace.walk import Rules
 from fairway.web import files, story
@@ -89,6 +90,7 @@ class Desk:
         self._lookout = lookout
         self._grounds: dict[str, Ground] = {}
         self._given = 0
+        self._last: tuple[tuple[str, int], Gathered] | None = None
         if ground is not None:
             self._keep(ground)
 
@@ -143,8 +145,19 @@ class Desk:
             return lambda: tracing.ask(lab, question, catalogue)
         if view.node:
             return lambda: tracing.ask_here(question, view.node, "", catalogue)
-        node = _node_of(catalogue, asked)
-        return lambda: tracing.ask_of(computed.gathered(catalogue, node, view.cluster_cidrs), catalogue, question)
+        worked_out = self._worked_out(catalogue, _node_of(catalogue, asked), self._lookout.changes)
+        return lambda: tracing.ask_of(worked_out(), catalogue, question)
+
+    def _worked_out(self, catalogue: Catalogue, node: str, changes: int) -> Callable[[], Gathered]:
+        """A node's rules, worked out again only when the objects have changed."""
+
+        def work() -> Gathered:
+            if self._last is None or self._last[0] != (node, changes):
+                gathered = computed.gathered(catalogue, node, self._view.cluster_cidrs)
+                self._last = (node, changes), gathered
+            return self._last[1]
+
+        return work
 
     async def balancers(self) -> Row:
         """Who holds which load-balancer address. Raises Unanswerable."""
@@ -176,13 +189,18 @@ def _question(asked: Asked) -> Question:
 
 
 def _node_of(catalogue: Catalogue, asked: Asked) -> str:
-    """On which node a packet begins, as far as objects tell: the one asked for, the pod's, or the first."""
-    if ("", asked.source) in catalogue.nodes:
-        return asked.source
-    there, _, name = asked.source.removeprefix("pod/").rpartition("/")
-    pod = catalogue.pods.get((there or asked.namespace or "default", name)) or catalogue.pod_at(asked.source)
+    """On which node a packet meets rules first, as far as objects tell: the source's own, the one it is sent to, the
+    one asked for, or the first."""
+    owners = {address: name for name, own in catalogue.node_addresses().items() for address in own}
+    source, host = asked.source.strip(), Wanted.read(asked.destination, Protocol(asked.protocol)).host
+    there, _, name = source.removeprefix("pod/").rpartition("/")
+    pod = catalogue.pods.get((there or asked.namespace or "default", name)) or catalogue.pod_at(source)
     home = ((pod or {}).get("spec") or {}).get("nodeName") or ""
-    return home or asked.node or next((name for _, name in sorted(catalogue.nodes)), "")
+    for place in (source, home, host, asked.node):
+        found = owners.get(place, place)
+        if ("", found) in catalogue.nodes:
+            return found
+    return next((name for _, name in sorted(catalogue.nodes)), "")
 
 
 def tell(answer: Answer, language: str) -> Row:

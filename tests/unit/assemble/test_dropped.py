@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from fairway.assemble import dropped, tracing
+from fairway.assemble.offers import Offer
 from fairway.trace.evidence.bundle import Bundle, pack
 from fairway.trace.evidence.texts import EvidenceError
 
@@ -55,8 +56,25 @@ def test_dumps_are_recognised(content: bytes, what: str) -> None:
 
 def test_rules_name_what_can_be_asked() -> None:
     told = dropped.read({"rules": SAVED}).as_json()
-    assert told["destinations"] == ["default/httpd-svc:8080", "default/myhttpd-svc:8080"]
-    assert told["sources"][:3] == ["node", "10.244.1.28", "10.244.1.29"]
+    assert told["destinations"] == [
+        {"value": "default/httpd-svc:8080", "hint": "10.96.203.6 TCP", "protocol": "TCP"},
+        {"value": "default/myhttpd-svc:8080", "hint": "10.104.223.18 TCP", "protocol": "TCP"},
+    ]
+    assert [each["value"] for each in told["sources"][:3]] == ["node", "10.244.1.28", "10.244.1.29"]
+
+
+def test_sets_of_nftables_name_it_too() -> None:
+    rules = b"""table ip kube-proxy {
+      map service-ips {
+        type ipv4_addr . inet_proto . inet_service : verdict
+        elements = { 10.96.0.10 . udp . 53 : goto service-FY5PMXPG-kube-system/kube-dns/udp/dns }
+      }
+      chain service-FY5PMXPG-kube-system/kube-dns/udp/dns {
+      }
+    }
+    """
+    hint = "service-FY5PMXPG-kube-system/kube-dns/udp/dns UDP"
+    assert dropped.read({"nft": rules}).destinations == [Offer("10.96.0.10:53", hint, "UDP")]
 
 
 def test_several_files_are_one_node() -> None:

@@ -13,7 +13,7 @@ from fairway.ruleset.iptables import Ruleset
 from fairway.ruleset.iptables_match import understand
 from fairway.ruleset.iptables_terms import AddressIn, Device, Masquerade, Ports, ProtocolIs, Side, Translate
 from fairway.trace.evidence.gathered import Scene
-from fairway.trace.names import subject
+from fairway.trace.names import Subject, subject
 from fairway.trace.routing import LOOPBACK, Way, decide
 
 POD_BRIDGE, UPLINK = "cni0", "eth0"
@@ -130,11 +130,14 @@ def pod_ranges(ruleset: Ruleset | None) -> list[ipaddress.IPv4Network | ipaddres
     """The networks whose packets to Services are not masqueraded, which are the pods'."""
     nat = ruleset.tables.get("nat") if ruleset else None
     found: dict[ipaddress.IPv4Network | ipaddress.IPv6Network, None] = {}
+    looked_at: set[str] = set()  # nearly all rules name the same range, and reading a rule takes 0.1 ms
     for chain in nat.chains.values() if nat else ():
         if chain.name != "KUBE-SERVICES" and not chain.name.startswith("KUBE-SVC-"):
             continue
         for rule in chain.rules:
-            if "! -s " in rule and "KUBE-MARK-MASQ" in rule:
+            but = rule.partition("! -s ")[2].partition(" ")[0]
+            if but and but not in looked_at and "KUBE-MARK-MASQ" in rule:
+                looked_at.add(but)
                 for match in understand(rule).matches:
                     if isinstance(match, AddressIn) and match.side is Side.SOURCE and match.negated:
                         found[match.network] = None
@@ -153,17 +156,18 @@ def service_places(ruleset: Ruleset | None, namespace: str, name: str) -> list[P
             continue
         parsed = understand(rule)
         about = subject(parsed.comment)
-        if about is None or (about.namespace, about.service) != (namespace, name) or about.role != "cluster IP":
-            continue
-        for place in _places(parsed.matches, about.port):
-            found[place] = None
+        if about is not None and (about.namespace, about.service) == (namespace, name):
+            found |= dict.fromkeys(places(parsed.matches, about))
     return list(found)
 
 
-def _places(matches: Iterable[object], name: str) -> Iterator[Place]:
+def places(matches: Iterable[object], about: Subject) -> Iterator[Place]:
+    """The cluster IP and port that a rule asks for, if its comment is about one."""
+    if about.role != "cluster IP":
+        return
     matches = tuple(matches)
     to = [m.network[0] for m in matches if isinstance(m, AddressIn) and m.side is Side.DESTINATION and not m.negated]
     protocols = [m.protocol.upper() for m in matches if isinstance(m, ProtocolIs)]
     ports = [m.ranges[0][0] for m in matches if isinstance(m, Ports) and m.side is Side.DESTINATION and m.ranges]
     if to and ports and protocols and protocols[0] in tuple(Protocol):
-        yield Place(str(to[0]), Protocol(protocols[0]), ports[0], name)
+        yield Place(str(to[0]), Protocol(protocols[0]), ports[0], about.port)

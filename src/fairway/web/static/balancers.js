@@ -2,11 +2,18 @@
 
 import { fill, h } from "./dom.js";
 import { get } from "./net.js";
+import { listen, sorted } from "./store.js";
 import { t } from "./words.js";
 
 export function balancers() {
   const shown = h("div", { class: "table-box" });
+  // Looked at again when a Service of this type has changed.
+  let seen = null;
+  const now = () => JSON.stringify(sorted("services").filter((each) => each.type === "LoadBalancer"));
+  const stop = listen(() => { if (seen !== now()) look(); });
+
   async function look() {
+    seen = now();
     try {
       fill(shown, table(await get("api/balancers")));
     } catch (error) {
@@ -16,7 +23,7 @@ export function balancers() {
   look();
   const element = h("section", { class: "view", "aria-label": t("balancers") },
     h("div", { class: "toolbar" }, h("button", { type: "button", class: "toggle", onclick: look }, t("refresh"))), shown);
-  return { element, leave: () => {} };
+  return { element, leave: stop };
 }
 
 function table(told) {

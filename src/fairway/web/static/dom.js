@@ -29,6 +29,16 @@ export function fill(element, ...children) {
   return element;
 }
 
+// Makes `wanted` the children of an element; those that are there in this order already are not touched, so that they
+// keep focus, selection and scrolling.
+export function patch(element, wanted) {
+  const kept = new Set(wanted);
+  for (const child of [...element.children]) if (!kept.has(child)) child.remove();
+  wanted.forEach((child, index) => {
+    if (element.children[index] !== child) element.insertBefore(child, element.children[index] ?? null);
+  });
+}
+
 // A number that no other element has in its id.
 let last = 0;
 export function fresh(prefix) {

@@ -1,8 +1,7 @@
 // A chain as people list it, and what one step of a packet's way means.
 
-import { h } from "./dom.js";
+import { h, hostPort } from "./dom.js";
 import { t } from "./words.js";
-import { hostPort } from "./dom.js";
 
 // A chain's rules; those that `applied` (numbers) are marked, `current` most of all.
 export function listing(found, applied, current) {
@@ -28,7 +27,7 @@ function row(number, text, applied, current) {
     h("span", { class: "number" }, String(number)), h("code", {}, parts(text)));
 }
 
-const PARTS = /((?:-m comment )?--comment (?:"(?:[^"\\]|\\.)*"|\S+)|comment "(?:[^"\\]|\\.)*"|(?:-j|-g) \S+|(?:jump|goto) \S+|(?:drop|reject|accept|masquerade)\b)/;
+const PARTS = /((?:-m comment )?--comment (?:"(?:[^"\\]|\\.)*"|\S+)|comment "(?:[^"\\]|\\.)*"|(?:-j|-g) \S+|(?:jump|goto) \S+|(?<![-\w])(?:drop|reject|accept|masquerade)(?![-\w]))/;
 
 // Comments fade, targets stand out.
 function parts(text) {

@@ -59,7 +59,8 @@ function go(name, focus = false) {
 
 function took(ground) {
   goBy(ground.id);
-  prepare({ source: ground.sources.at(-1) ?? "", destination: ground.destinations[0] ?? "" });
+  const destination = ground.destinations[0];
+  prepare({ source: ground.sources.at(-1)?.value ?? "", destination: destination?.value ?? "", protocol: destination?.protocol || "TCP" });
   go("packet", true);
 }
 

@@ -1,6 +1,6 @@
 // The map: Services, their endpoints, and the nodes these are on, with a line from each to the next.
 
-import { arrows, fill, h, hostPort, s } from "./dom.js";
+import { arrows, fill, h, hostPort, patch, s } from "./dom.js";
 import { rulesOf } from "./service.js";
 import { about, cluster, listen, sorted } from "./store.js";
 import { t } from "./words.js";
@@ -31,24 +31,41 @@ export function map({ ontrace }) {
     h("div", { class: "toolbar" }, h("label", { for: "filter", class: "unseen" }, t("filter")), field, trouble, count), body);
 
   let panel = null;
-  let panelOf = "";
+  let panelOf = null;
   function details(service) {
-    if (panelOf !== service.key) {
+    if (panelOf !== service) {
       panel = rulesOf(service, { ontrace });
-      panelOf = service.key;
+      panelOf = service;
     }
     return panel;
   }
+
+  // A row is made anew when something about its Service, or how it is shown, has changed.
+  const made = new Map();
+  function kept(service) {
+    const open = chosen.service === service.key;
+    const how = `${open} ${chosen.wide.has(service.key)}`;
+    const before = made.get(service.key);
+    if (before?.service !== service || before.how !== how) {
+      made.set(service.key, { service, how, element: row(service, details, redraw) });
+    }
+    return made.get(service.key).element;
+  }
+
+  const head = heads();
+  const remark = h("p", { class: "muted note" });
+  const nodesHead = h("h2", { class: "column-head" }, t("nodes"));
+  const boxes = new Map();
 
   function redraw() {
     const focus = document.activeElement?.dataset?.key;
     const fits = sorted("services").filter(fit);
     count.textContent = t("countServices", { n: fits.length, m: cluster.services.size });
-    fill(rows, heads(), fits.slice(0, SHOWN).map((service) => row(service, details, redraw)),
-      fits.length > SHOWN && h("p", { class: "muted note" }, t("more", { n: fits.length - SHOWN })),
-      !fits.length && h("p", { class: "muted note" }, empty()));
-    fill(nodes, h("h2", { class: "column-head" }, t("nodes")), sorted("nodes").map((node) => nodeBox(node)));
-    if (focus) rows.querySelector(`[data-key="${CSS.escape(focus)}"]`)?.focus();
+    remark.textContent = fits.length > SHOWN ? t("more", { n: fits.length - SHOWN }) : fits.length ? "" : empty();
+    patch(rows, [head, ...fits.slice(0, SHOWN).map(kept), remark]);
+    patch(nodes, [nodesHead, ...homes(boxes)]);
+    for (const key of made.keys()) if (!cluster.services.has(key)) made.delete(key);
+    if (focus && document.activeElement?.dataset?.key !== focus) rows.querySelector(`[data-key="${CSS.escape(focus)}"]`)?.focus();
     drawSoon();
   }
 
@@ -149,9 +166,21 @@ function endpoint(each) {
   return item;
 }
 
-function nodeBox(node) {
-  let count = 0;
-  for (const service of cluster.services.values()) count += service.endpoints.filter((each) => each.node === node.key).length;
+// The nodes' boxes; one that says the same as before is the same.
+function homes(boxes) {
+  const counts = new Map();
+  for (const service of cluster.services.values()) {
+    for (const each of service.endpoints) counts.set(each.node, (counts.get(each.node) ?? 0) + 1);
+  }
+  return sorted("nodes").map((node) => {
+    const count = counts.get(node.key) ?? 0;
+    const before = boxes.get(node.key);
+    if (before?.node !== node || before.count !== count) boxes.set(node.key, { node, count, element: nodeBox(node, count) });
+    return boxes.get(node.key).element;
+  });
+}
+
+function nodeBox(node, count) {
   const box = h("div", { class: "node" },
     h("span", { class: "title" }, h("strong", {}, node.key),
       h("span", { class: `state ${node.ready ? "ready" : "none"}` }, node.ready ? t("nodeReady") : t("nodeUnready"))),

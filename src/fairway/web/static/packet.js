@@ -60,11 +60,15 @@ export function packet({ files, remember }) {
     return undefined;
   }
 
+  let offered = "";
   function choices() {
     const known = [[about.reads ? "" : null, t("ofCluster")], ...about.grounds.map((each) => [each.id, each.files.map((file) => file.name).join(", ")])]
       .filter(([id]) => id !== null);
-    fill(grounds, known.length > 1 && labelled(t("by"), known, ground(), (value) => { asked.ground = value; choices(); }));
     const names = ground() ? about.grounds.find((each) => each.id === ground())?.nodes ?? [] : about.reads === "computed" ? sorted("nodes").map((each) => each.key) : [];
+    const offer = JSON.stringify([known, names, ground()]);
+    if (offer === offered) return;
+    offered = offer;
+    fill(grounds, known.length > 1 && labelled(t("by"), known, ground(), (value) => { asked.ground = value; choices(); }));
     fill(nodes, names.length > 0 && labelled(t("onWhichNode"), [["", t("anyNode")], ...names.map((each) => [each, each])], asked.node, (value) => { asked.node = value; }));
   }
 
@@ -110,7 +114,7 @@ function sources() {
   const given = ground();
   if (given) {
     const found = about.grounds.find((each) => each.id === given)?.sources ?? [];
-    return found.map((value) => ({ group: t("groupRules"), value, hint: value === "node" ? t("thatNode") : "" }));
+    return found.map((each) => ({ ...each, group: t("groupRules"), hint: each.value === "node" ? t("thatNode") : each.hint }));
   }
   const outside = about.reads === "lab" ? [{ group: t("groupOutside"), value: "client", hint: t("outsideClient") }]
     : [{ group: t("groupOutside"), value: "203.0.113.9", hint: t("somewhere") }];
@@ -125,7 +129,7 @@ function destinations() {
   const given = ground();
   if (given) {
     const found = about.grounds.find((each) => each.id === given)?.destinations ?? [];
-    return found.map((value) => ({ group: t("groupServices"), value, hint: "" }));
+    return found.map((each) => ({ ...each, group: t("groupServices") }));
   }
   const found = [];
   for (const service of sorted("services")) {

@@ -9,17 +9,26 @@ import { spoken, t } from "./words.js";
 
 const OUTSIDE = "203.0.113.9"; // an address for documentation (RFC 5737): nobody's
 
+const SETTLING = 1500; // milliseconds in which a proxy has heard of a change
+
+// What was chosen last, for when the same Service is drawn anew.
+const chosen = { service: "", to: "", from: "" };
+
 export function rulesOf(service, { ontrace }) {
+  const again = chosen.service === service.key;
+  if (!again) Object.assign(chosen, { service: service.key, to: "", from: "" });
   const targets = destinations(service);
   const sources = origins();
   const shown = h("div", { class: "rules-graph" });
-  const pick = (label, options) => {
+  const pick = (label, options, key) => {
     const name = fresh("pick");
-    const select = h("select", { id: name, onchange: ask }, options.map((each, index) => h("option", { value: index }, each.label)));
+    const select = h("select", { id: name, onchange: () => { chosen[key] = options[select.value].label; ask(); } },
+      options.map((each, index) => h("option", { value: index }, each.label)));
+    select.value = Math.max(0, options.findIndex((each) => each.label === chosen[key]));
     return { select, element: h("div", { class: "field" }, h("label", { for: name }, label), select) };
   };
-  const to = pick(t("seenTo"), targets);
-  const from = pick(t("seenFrom"), sources);
+  const to = pick(t("seenTo"), targets, "to");
+  const from = pick(t("seenFrom"), sources, "from");
 
   async function ask() {
     const target = targets[to.select.value];
@@ -41,6 +50,7 @@ export function rulesOf(service, { ontrace }) {
       h("button", { type: "button", class: "primary", onclick: follow }, t("follow"))),
     shown);
   if (targets.length) ask();
+  if (targets.length && again) setTimeout(() => { if (panel.isConnected) ask(); }, SETTLING);
   return panel;
 }
 
