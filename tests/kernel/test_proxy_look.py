@@ -23,6 +23,8 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("iptables-legacy-restore"), reason="this system has one iptables only"),
 ]
 FLUSH = "*nat\n-F PREROUTING\nCOMMIT\n"
+PORTALS = '-m comment --comment "kubernetes service portals" -j KUBE-SERVICES'
+DOUBLED = f"*nat\n-I OUTPUT {PORTALS}\n-I OUTPUT -j KUBE-SERVICES\n-A PREROUTING {PORTALS}\nCOMMIT\n"
 
 
 class Counting(LinuxNetfilter):
@@ -63,4 +65,32 @@ def test_a_look(path: str, backend: Backend) -> None:
     sync.forget()
     sync.sync(Update.of(wanted))
     assert sync.intact()
+    nftables.close()
+
+
+def jumps(netfilter: LinuxNetfilter) -> list[str]:
+    saved = netfilter.save(Family.IPV4, "nat").splitlines()
+    return [line for line in saved if line.startswith(("-A PREROUTING", "-A OUTPUT"))]
+
+
+def test_a_jump_that_another_has_put_there_again_goes(path: str) -> None:
+    """The second does no harm, as what the first led to is translated by then. So a look lets it be; a comparison of
+    everything takes it away, and so does the next proxy that takes over."""
+    netfilter, nftables = LinuxNetfilter(path, Backend.NFT), LinuxNftables(path)
+    sync = RuleSync(netfilter, LinuxConntrack(path), nftables)
+    update = Update.of(build([service()], [endpoint_slice("web", endpoint("10.244.0.5"))], node(), OPTIONS))
+    sync.sync(update)
+    single = jumps(netfilter)
+    assert single == [f"-A PREROUTING {PORTALS}", f"-A OUTPUT {PORTALS}"]
+
+    netfilter.restore(Family.IPV4, DOUBLED)
+    assert len(jumps(netfilter)) == 5
+
+    assert sync.intact() and not sync.unchanged()
+    assert sync.mend().transactions == 1
+    assert sync.unchanged() and jumps(netfilter) == single
+
+    netfilter.restore(Family.IPV4, DOUBLED)
+    RuleSync(netfilter, LinuxConntrack(path), nftables).sync(update)
+    assert jumps(netfilter) == single
     nftables.close()

@@ -15,6 +15,7 @@ import socket
 import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from operator import itemgetter
@@ -123,10 +124,9 @@ def render(desired: Desired, family: Family) -> nft.Table:
 
 
 def filled(table: nft.Table, elements: Mapping[str, dict[bytes, Element]]) -> nft.Table:
-    """The table with these elements put in."""
-    for name, kept in elements.items():
-        table.sets[name].elements = kept
-    return table
+    """The table with these elements in its sets."""
+    sets = {name: replace(table.sets[name], elements=kept) for name, kept in elements.items()}
+    return replace(table, sets={**table.sets, **sets})
 
 
 def render_port(port: ServicePort, settings: Settings) -> Elements:

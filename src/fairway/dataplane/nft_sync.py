@@ -222,27 +222,27 @@ class NftSync:
         family = book.family
         self._sweeper.inherit(predecessors.table_claims(self._nftables, family))
         elements = book.load({key: port for key, port in ports.items() if key[2] is family})
-        table = filled(layout(family, book.settings, book.shape), elements)
-        reference = nft.DeleteTable(predecessors.reference_table(family))
         standing = _Standing(book, layout(family, book.settings, book.shape), book.shape)
+        table = filled(standing.form, elements)
+        reference = nft.DeleteTable(predecessors.reference_table(family))
         chains, sets = self._nftables.chains(table_name(family)), self._nftables.sets(table_name(family))
         try:
             yield self._transact([reference, *relaid(table, chains or (), sets)])
             yield from self._forget_clients(standing)
         except Refused:
-            self._remember_clients(table, book)
+            table = filled(table, dict(self._clients(table, book)))
             yield self._transact([reference, nft.DeleteTable(table_name(family)), *nft.creation(table)])
         if self._netfilter is not None:
             self._sweeper.inherit(predecessors.remove_rules(self._netfilter, family))
         return standing
 
-    def _remember_clients(self, table: nft.Table, book: Book) -> None:
-        """Put the clients of the table that stands, those who may go on as they did, into the one to come."""
+    def _clients(self, table: nft.Table, book: Book) -> Iterator[tuple[str, dict[bytes, nft.Element]]]:
+        """The clients remembered in the table that stands, those who may go on as they did, for the one to come."""
         for name in affinity.MAPS:
             if name in table.sets:
                 remembered = self._nftables.elements(table_name(book.family), table.sets[name])
                 gone = dict(affinity.stale(book, remembered))
-                table.sets[name].elements = {key: element for key, element in remembered if key not in gone}
+                yield name, {key: element for key, element in remembered if key not in gone}
 
     def _transact(self, changes: Sequence[nft.Change]) -> Sequence[nft.Change]:
         self._nftables.apply(changes)
