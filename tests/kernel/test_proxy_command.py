@@ -210,6 +210,12 @@ def test_from_mode_to_mode_and_away(bench: Bench) -> None:
     assert stop(proxy) == 0
     assert bench.tables() == {"table ip fairway", "table ip6 fairway"}
 
+    assert "no other proxy's rules serve IPv4" in bench.run(*FAIRWAY, "proxy", "--hand-over", allow=True)
+    assert bench.tables() == {"table ip fairway", "table ip6 fairway"}
+    bench.run("nft", "add table ip kube-proxy; add table ip6 kube-proxy")
+    assert bench.run(*FAIRWAY, "proxy", "--hand-over") == ""
+    assert bench.tables() == {"table ip kube-proxy", "table ip6 kube-proxy"}
+
     assert bench.run(*FAIRWAY, "proxy", "--cleanup") == ""
     assert (bench.tables(), foreign(bench)) == (set(), before)
     assert bench.run(*FAIRWAY, "proxy", "--cleanup") == ""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from fairway.dataplane import predecessors
 from fairway.dataplane.base import Programmer, Update
 from fairway.dataplane.iptables import ACCOUNTS
 from fairway.dataplane.nft_sync import NftSync
@@ -81,6 +82,17 @@ class Machine:
         tables = [t for t in self.run("nft", "list", "tables").splitlines() if "kube-proxy" in t or "fairway" in t]
         return "\n".join([*rules, *tables])
 
+    def hand_over(self) -> None:
+        """What `fairway proxy --hand-over` does."""
+        assert not any(predecessors.lacking(self.nftables, self.netfilter, family) for family in Family)
+        for family in Family:
+            predecessors.leave(self.nftables, family)
+
+    def clean(self) -> None:
+        """What `fairway proxy --cleanup` does."""
+        RuleSync(self.netfilter, self._conntrack).clean()
+        NftSync(self.nftables, self._conntrack).clean()
+
 
 def requests(case: cases.Case) -> list[Packet]:
     """From every sender to every address that is served to it."""
@@ -135,4 +147,29 @@ def test_nobody_notices_who_serves(world: Wires, number: str, found: str, first:
     assert under_traffic(world, case, change_hands) == []
     assert running[-1].unchanged()
     running[-1].clean()
+    assert machine.left() == ""
+
+
+@pytest.mark.parametrize(
+    ("ours", "reference"), [("iptables", "iptables"), ("nftables", "iptables"), ("nftables", "nftables")]
+)
+def test_nobody_notices_who_goes(world: Wires, ours: str, reference: str) -> None:
+    """The way back: our proxy has ended, kube-proxy lays its rules beside or over ours, which then go. (From iptables
+    to nftables kube-proxy takes away the chains itself, which it knows for its own.)"""
+    case = nodes.case("48")
+    world.settle(case.node, route_localnet=True)
+    machine = Machine(world, case)
+    {"iptables": machine.iptables, "nftables": machine.tables}[ours]()
+    alone = [predecessors.lacking(machine.nftables, machine.netfilter, family) for family in Family]
+    assert alone == [ours == "nftables", False]  # the case has no IPv6
+
+    def change_hands() -> None:
+        {"iptables": machine.reference_iptables, "nftables": machine.reference_nftables}[reference]()
+        machine.hand_over()
+
+    assert under_traffic(world, case, change_hands) == []
+    left = machine.left()
+    assert "fairway" not in left
+    assert ("table ip kube-proxy" in left) is (reference == "nftables")
+    machine.clean()
     assert machine.left() == ""

@@ -38,6 +38,7 @@ from fairway.node import Address, Node
 from fairway.observe import exposition
 from fairway.observe.answer import Answer
 from fairway.observe.pages import Respond, keep_listening
+from fairway.packet import Family
 
 if TYPE_CHECKING:
     from fairway.dataplane.nft_counters import ServiceCounters
@@ -240,6 +241,24 @@ def clean() -> None:
     """Remove what a node proxy programmed, ours or kube-proxy's, in either mode; nothing else. Raises KernelError."""
     for mode in Mode:
         rules(mode)[0].clean()
+
+
+def hand_over() -> None:
+    """Remove what only we have, our nftables tables, and leave what a kube-proxy has laid beside them. (In iptables
+    the chains are kube-proxy's own, which it goes on with.) Raises ProxyError where nobody else serves, KernelError."""
+    from fairway.dataplane import predecessors
+    from fairway.kernel.linux.netfilter import LinuxNetfilter
+    from fairway.kernel.linux.nftables import LinuxNftables
+
+    nftables, netfilter = LinuxNftables(), LinuxNetfilter()
+    for family in Family:
+        if predecessors.lacking(nftables, netfilter, family):
+            raise ProxyError(
+                f"no other proxy's rules serve {family}: start kube-proxy, wait for its /healthz, and try again "
+                "(--cleanup removes the rules whether anybody serves or not)"
+            )
+    for family in Family:
+        predecessors.leave(nftables, family)
 
 
 def connection(kubeconfig: str, master: str = "") -> Client:

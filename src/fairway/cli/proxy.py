@@ -160,6 +160,11 @@ _WITHOUT_EFFECT = (
 @click.option("--write-config-to", default="", metavar="FILE", help="Write the flags as a configuration, and end.")
 @click.option("--master", default="", metavar="URL", help="The API server, whatever the kubeconfig says.")
 @click.option("--cleanup", is_flag=True, help="Remove the rules of this proxy or of kube-proxy, in any mode, and end.")
+@click.option(
+    "--hand-over",
+    is_flag=True,
+    help="Remove what only this proxy has, once a kube-proxy's rules stand beside it, and end: no packet is lost.",
+)
 @click.option("--init-only", is_flag=True, help="Set kernel settings, which needs privileges, and end.")
 @click.option("--v", "-v", "verbosity", type=int, default=0, metavar="LEVEL", help="Has no effect.")
 @click.option(
@@ -177,7 +182,14 @@ _WITHOUT_EFFECT = (
 )
 @_switch("--service-counters", None, "Count each Service's packets and bytes (nftables mode; default true there).")
 def proxy(
-    config: str, write_config_to: str, master: str, cleanup: bool, init_only: bool, verbosity: int, **words: Any
+    config: str,
+    write_config_to: str,
+    master: str,
+    cleanup: bool,
+    hand_over: bool,
+    init_only: bool,
+    verbosity: int,
+    **words: Any,
 ) -> None:
     """Serve a node's Services for an API server, in the place of kube-proxy.
 
@@ -185,13 +197,15 @@ def proxy(
     fairway proxy --kubeconfig /var/lib/kube-proxy/kubeconfig.conf --cluster-cidr 10.244.0.0/16
     fairway proxy --config /var/lib/kube-proxy/config.conf --hostname-override node-a
 
-    Flags are kube-proxy's. Rules stay when it ends; --cleanup removes them.
+    Flags are kube-proxy's. Rules stay when it ends; --cleanup removes them, --hand-over leaves them to kube-proxy.
     """
     from fairway.assemble import proxyconfig, proxying
     from fairway.assemble.configwatch import Configured
 
-    if cleanup:
-        return proxying.clean() if proxying.may_program() else fail("rules are removed by root, or with CAP_NET_ADMIN")
+    if cleanup or hand_over:
+        if not proxying.may_program():
+            fail("rules are removed by root, or with CAP_NET_ADMIN")
+        return proxying.clean() if cleanup else proxying.hand_over()
     own = {name: words.pop(name) for name in ("allow_external_cidrs", "service_cluster_ip_range", "service_counters")}
     given = {name.replace("_", "-"): value for name, value in words.items() if value is not None}
     content = _read(config, "--config") if config else b""

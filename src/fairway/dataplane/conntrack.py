@@ -12,7 +12,9 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 
 from fairway.dataplane.base import Pending, Swept, Update
+from fairway.desired.addresses import within
 from fairway.desired.model import Claim, Endpoint, NodeFacts, Policy, PortKey, ServicePort, Settings, claims
+from fairway.desired.senders import allowed_sources, insider
 from fairway.kernel.base import Conntrack, Flow, KernelError
 from fairway.packet import Family, Protocol
 
@@ -33,7 +35,7 @@ class Expectation:
     def __init__(self) -> None:
         self._ports: dict[PortKey, ServicePort] = {}
         self._claimants: dict[Claim, dict[PortKey, ServicePort]] = {}
-        self._own: dict[Family, frozenset[str]] = {}
+        self._facts: dict[Family, NodeFacts] = {}
 
     @property
     def keys(self) -> Collection[PortKey]:
@@ -45,10 +47,11 @@ class Expectation:
         return not self._claimants
 
     def settle(self, settings: Settings) -> bool:
-        """Learn the node's own addresses, at which node ports are served; whether they are others than before."""
-        before = self._own
-        self._own = {family: _own_addresses(settings.node(family)) for family in Family}
-        return self._own != before
+        """Learn the node's own addresses, at which node ports are served, and who is a pod; whether that is otherwise
+        than before."""
+        before = self._facts
+        self._facts = {family: settings.node(family) for family in Family}
+        return self._facts != before
 
     def put(self, key: PortKey, port: ServicePort | None) -> bool:
         """The port is this now (None: there is none); whether that is another than before."""
@@ -81,7 +84,7 @@ class Expectation:
         claim = next((claim for claim in destinations if claim in self._claimants), None)
         if claim is None:
             return translated and any(claim in gone for claim in destinations)
-        places = self._places(claim)
+        places = self._places(claim, flow.source)
         return bool(places) if not translated else (flow.reply_source, flow.reply_source_port) not in places
 
     def _unclaim(self, key: PortKey, port: ServicePort) -> None:
@@ -94,13 +97,14 @@ class Expectation:
     def _destinations(self, flow: Flow, protocol: Protocol) -> tuple[Claim, ...]:
         """The claims that may stand for the flow's destination, the one that counts first."""
         exact = Claim(flow.family, protocol, flow.destination, flow.destination_port)
-        own = flow.destination in self._own.get(flow.family, ())
+        own = flow.destination in _own_addresses(self._facts.get(flow.family, NodeFacts()))
         return (exact, exact._replace(address="")) if own else (exact,)
 
-    def _places(self, claim: Claim) -> set[Place]:
-        """Where a claimed destination leads; two Services at one address share their endpoints."""
+    def _places(self, claim: Claim, source: str) -> set[Place]:
+        """Where a claimed destination leads this sender; two Services at one address share their endpoints."""
+        facts = self._facts.get(claim.family, NodeFacts())
         ports = self._claimants[claim].values()
-        return {(e.address, e.port) for port in ports for e in _endpoints(port, claim)}
+        return {(e.address, e.port) for port in ports for e in _endpoints(port, claim, facts, source)}
 
 
 class Sweeper:
@@ -179,14 +183,20 @@ class Sweeper:
         ]
 
 
-def _endpoints(port: ServicePort, claim: Claim) -> tuple[Endpoint, ...]:
-    """Everyone a flow to this destination may rightly have been translated to. Under external policy Local, pods and
-    the node itself reach every endpoint."""
+def _endpoints(port: ServicePort, claim: Claim, facts: NodeFacts, source: str) -> tuple[Endpoint, ...]:
+    """Everyone a flow from there to this destination may rightly have been translated to. Under external policy Local,
+    pods and the node itself reach every endpoint, others those of this node."""
     if claim.address == port.cluster_ip:
         return port.internal_endpoints
-    if port.external_policy is Policy.LOCAL:
+    guarded = port.filtered and claim.address in port.load_balancer_ips and claim.address not in port.external_ips
+    if guarded and not within(source, allowed_sources(facts, port)):
+        return ()
+    if port.external_policy is Policy.CLUSTER:
+        return port.cluster
+    inside = insider(facts, source)
+    if inside is None:
         return (*port.local, *port.cluster)
-    return port.cluster
+    return port.cluster if inside and port.cluster else port.local
 
 
 def _own_addresses(facts: NodeFacts) -> frozenset[str]:

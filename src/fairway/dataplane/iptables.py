@@ -18,8 +18,8 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from fairway.dataplane.iptables_base import BASE_CHAINS, INVALID_ACCOUNT, JUMPS, base_rules, node_port_dispatch
-from fairway.desired.addresses import within
 from fairway.desired.model import Desired, Endpoint, NodeFacts, Policy, ServicePort
+from fairway.desired.senders import allowed_sources
 from fairway.packet import Family
 from fairway.ruleset.iptables import Chain, Ruleset, Table
 
@@ -266,12 +266,9 @@ def _outside(port: ServicePort, names: _Names, facts: NodeFacts) -> Iterator[str
 def _source_ranges(port: ServicePort, names: _Names, facts: NodeFacts) -> Iterator[str]:
     """KUBE-FW. What no rule lets through stays untranslated and meets KUBE-PROXY-FIREWALL in the filter table. The
     node's own packets to an address it holds itself bear that address as their source."""
-    allowed = list(port.source_ranges)
-    if any(within(address, port.source_ranges) for address in facts.addresses):
-        allowed += [host(address) for address in port.load_balancer_ips]
-    for source in allowed:
+    for source in allowed_sources(facts, port):
         everywhere = source in ("0.0.0.0/0", "::/0")  # a match on everything is not printed
-        match = "" if everywhere else f"-s {source} "
+        match = "" if everywhere else f"-s {source if '/' in source else host(source)} "
         yield f"{match}{comment(names.text + ' loadbalancer IP')} -j {names.ext}"
     yield comment(f"other traffic to {names.text} will be dropped by KUBE-PROXY-FIREWALL")
 

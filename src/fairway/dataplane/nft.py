@@ -23,8 +23,8 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from fairway.dataplane import nft_layout as names
 from fairway.dataplane.nft_chains import layout
-from fairway.desired.decide import node_let_in
 from fairway.desired.model import Desired, Endpoint, Policy, ServicePort, Settings
+from fairway.desired.senders import allowed_sources
 from fairway.packet import Family, Protocol
 from fairway.ruleset import nft
 from fairway.ruleset.nft import PRESENT, Element
@@ -387,11 +387,9 @@ def _alike(parts: Iterable[tuple[tuple[int, int], _Told | None]]) -> Mapping[_To
 
 
 def _ranges(port: ServicePort, settings: Settings) -> Extents:
-    """The sources let in. Packets that bear an address of the load balancer are the node's to itself."""
-    texts = list(port.source_ranges)
-    if node_let_in(settings.node(port.family), port):
-        texts += port.load_balancer_ips
-    collapsed = ipaddress.collapse_addresses(map(ipaddress.ip_network, texts))  # type: ignore[type-var]
+    """The sources that a Service with source ranges lets in."""
+    networks = map(ipaddress.ip_network, allowed_sources(settings.node(port.family), port))
+    collapsed = ipaddress.collapse_addresses(networks)  # type: ignore[type-var]
     return [(int(network.network_address), int(network.broadcast_address)) for network in collapsed]
 
 

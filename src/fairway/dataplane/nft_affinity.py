@@ -20,12 +20,14 @@ from fairway.dataplane.nft_layout import (
     STICKY_MAPS,
     STICKY_SOURCES,
 )
-from fairway.desired.addresses import within
+from fairway.desired.senders import insider
 from fairway.packet import Family
 from fairway.ruleset.nft import Element, Type
 from fairway.ruleset.nft_values import spell
 
 MAPS = (AFFINITY, AFFINITY_NODE_PORTS)
+
+_ADDRESSES = {Family.IPV4: Type.IPV4, Family.IPV6: Type.IPV6}
 
 _WAYS = ("external-local", "node-ports-local", MIXED, MIXED_NODE_PORTS)
 
@@ -65,24 +67,14 @@ def _right(book: Book, source: bytes, place: bytes, element: Element) -> bool:
     serving, seconds = serving_of(place, book.claimants(place), book.settings, source)
     if serving is None or not seconds:
         return False
-    inside = _inside(book, source)
+    # told by their device, pods are not told from others here: the client may go on to where both may go only
+    inside = insider(book.settings.node(book.family), spell(_ADDRESSES[book.family], source))
     near, far = _data(serving, far=False), _data(serving, far=True)
     return element.data in (near & far if inside is None else near if inside else far)
 
 
 def _data(serving: Serving, far: bool) -> set[bytes]:
     return {pack_endpoint(e.address, e.port) for e in (serving.far if far else serving.near)}
-
-
-def _inside(book: Book, source: bytes) -> bool | None:
-    """Whether the client is a pod or the node itself. None: pods are told by their device, not by their address, and
-    the client may go on to where both may go only."""
-    facts = book.settings.node(book.family)
-    address = spell(Type.IPV4 if book.family is Family.IPV4 else Type.IPV6, source)
-    pods = facts.pods
-    if address in facts.addresses or (pods.source and within(address, (pods.source,))):
-        return True
-    return None if pods.interface else False
 
 
 def _places(book: Book, part: Elements) -> Iterator[tuple[str, bytes]]:

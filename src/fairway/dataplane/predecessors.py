@@ -1,4 +1,5 @@
-"""What a proxy finds in the kernel when it takes over: its own earlier run's rules, or a kube-proxy's, in nftables.
+"""What a proxy finds in the kernel when it takes over, its own earlier run's rules or a kube-proxy's, in nftables; and
+what it leaves there when a kube-proxy takes over from it.
 
 (What stands in iptables is read by `adopt` and `claims`.)
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fairway.dataplane.adopt import adopt
+from fairway.dataplane.adopt import adopt, target
 from fairway.dataplane.apply import removal
 from fairway.dataplane.claims import claimed
 from fairway.dataplane.nft_layout import declared, table_name
@@ -40,11 +41,15 @@ def tables(family: Family) -> tuple[nft.TableName, ...]:
 
 def table_claims(nftables: Nftables, family: Family) -> Iterator[Claim]:
     """The destinations that the tables which stand answer for. Raises KernelError."""
-    for name in _OWN:
-        yield from _claims(nftables, table_name(family), declared(family, name), family)
+    yield from _own_claims(nftables, family)
     for name, like in _REFERENCE.items():
         kept = nft.Set(name, declared(family, like).key, "verdict")
         yield from _claims(nftables, reference_table(family), kept, family)
+
+
+def _own_claims(nftables: Nftables, family: Family) -> Iterator[Claim]:
+    for name in _OWN:
+        yield from _claims(nftables, table_name(family), declared(family, name), family)
 
 
 def _claims(nftables: Nftables, table: nft.TableName, kept: nft.Set, family: Family) -> Iterator[Claim]:
@@ -81,3 +86,22 @@ def remove_rules(netfilter: Netfilter, family: Family) -> list[Claim]:
     for text in removal(held):
         netfilter.restore(family, text)
     return list(claimed(held, family))
+
+
+def lacking(nftables: Nftables, netfilter: Netfilter, family: Family) -> bool:
+    """Whether nobody but our table serves the destinations it answers for. Raises KernelError."""
+    if table_name(family) not in _standing(nftables, family) or next(_own_claims(nftables, family), None) is None:
+        return False
+    return nftables.chains(reference_table(family)) is None and not _dispatched(netfilter, family)
+
+
+def leave(nftables: Nftables, family: Family) -> None:
+    """Take our table away, and nothing of anybody else's; none there is no error. Raises KernelError."""
+    if table_name(family) in _standing(nftables, family):
+        nftables.apply([nft.DeleteTable(table_name(family))])
+
+
+def _dispatched(netfilter: Netfilter, family: Family) -> bool:
+    """Whether packets come to the rules of a proxy in iptables."""
+    nat = adopt(parse(netfilter.save(family, "nat"))).chains("nat")
+    return all(any(target(rule) == "KUBE-SERVICES" for rule in nat.get(hook, ())) for hook in ("PREROUTING", "OUTPUT"))

@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from fairway.desired.addresses import within
 from fairway.desired.model import Desired, Endpoint, NodeFacts, Policy, ServicePort
+from fairway.desired.senders import allowed_sources
 from fairway.node import Address, Node
 from fairway.packet import Family, Outcome, Outcomes, Packet, Verdict
 
@@ -121,16 +122,7 @@ def _externally(port: ServicePort, sender: _Sender) -> _Served | None:
 
 
 def _let_in(facts: NodeFacts, port: ServicePort, packet: Packet) -> bool:
-    """loadBalancerSourceRanges; a range that holds a node's address also lets in packets that bear an address of the
-    load balancer, which are the node's to itself."""
-    if not port.filtered or within(packet.source, port.source_ranges):
-        return True
-    return packet.source in port.load_balancer_ips and node_let_in(facts, port)
-
-
-def node_let_in(facts: NodeFacts, port: ServicePort) -> bool:
-    """Whether the source ranges hold an address of the node."""
-    return any(within(address, port.source_ranges) for address in facts.addresses)
+    return not port.filtered or within(packet.source, allowed_sources(facts, port))
 
 
 def _node_ports_at(facts: NodeFacts, family: Family, destination: Address) -> bool:

@@ -35,6 +35,7 @@ from tests.unit.desired.objects import endpoint, endpoint_slice, node, service
 
 DNS, VIP, NODE = plan.DNS_IP, "203.0.113.10", plan.NODES["node-a"]
 HERE, THERE = "10.244.0.5", "10.244.1.5"
+OUTSIDE, RANGE = "192.0.2.5", "192.0.2.0/24"
 NOTHING = Desired()
 
 
@@ -64,8 +65,9 @@ def dns(*addresses: str, protocol: str = "UDP", **over: Any) -> Desired:
     return build([full], [endpoint_slice("dns", *endpoints, protocol=protocol, port=5353)], node(), options)
 
 
-def flow(to: str, port: int, reply: str, reply_port: int = 5353, protocol: int = 17) -> Flow:
-    client = "10.244.0.9"
+def flow(
+    to: str, port: int, reply: str, reply_port: int = 5353, protocol: int = 17, client: str = "10.244.0.9"
+) -> Flow:
     return Flow(Family.IPV4, protocol, client, 40000, to, port, reply, reply_port, client, 40000)
 
 
@@ -93,6 +95,13 @@ TRANSITIONS = [
     ("a live flow through the balancer", dns(THERE), flow(VIP, 53, THERE), STAYS),
     ("a stale one", dns(THERE), flow(VIP, 53, HERE), GOES),
     ("policy Local, a pod's short way", dns(HERE, THERE, externalTrafficPolicy="Local"), flow(VIP, 53, THERE), STAYS),
+    ("the node's", dns(HERE, THERE, externalTrafficPolicy="Local"), flow(NODE, 30053, THERE, client=NODE), STAYS),
+    ("no outsider's", dns(HERE, THERE, externalTrafficPolicy="Local"), flow(VIP, 53, THERE, client=OUTSIDE), GOES),
+    ("its way", dns(HERE, THERE, externalTrafficPolicy="Local"), flow(NODE, 30053, HERE, client=OUTSIDE), STAYS),
+    ("a sender let in", dns(HERE, loadBalancerSourceRanges=[RANGE]), flow(VIP, 53, HERE, client=OUTSIDE), STAYS),
+    ("let in no more", dns(HERE, loadBalancerSourceRanges=["8.8.8.0/24"]), flow(VIP, 53, HERE, client=OUTSIDE), GOES),
+    ("let in before", dns(HERE, loadBalancerSourceRanges=["8.8.8.0/24"]), flow(VIP, 53, VIP, 53), STAYS),
+    ("ranges are the balancer's", dns(HERE, loadBalancerSourceRanges=["8.8.8.0/24"]), to_service(HERE), STAYS),
     ("policy Local inside", dns(HERE, THERE, internalTrafficPolicy="Local"), to_service(THERE), GOES),
     ("plain traffic to an endpoint", dns(HERE), flow(HERE, 5353, HERE), STAYS),
 ]
