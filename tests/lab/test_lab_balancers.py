@@ -20,12 +20,8 @@ VIP = "10.0.0.200"
 @pytest.fixture(scope="module", params=["iptables", "nftables"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     made = Lab(f"t{os.getpid()}lb"[:16])
-    made.up(2, "--proxy-mode", request.param, "--ip-family", "dual", "--router")
+    made.up(2, "--proxy-mode", request.param, "--ip-family", "dual", "--router", "--load-balancer-style", "nodes")
     made.kubectl("run", "web", "--image=agnhost", "--labels=app=web", "--", "netexec", "--http-port=80")
-    # Until somebody answers ARP for it, the outside client is told by a route which node to take.
-    until(lambda: bool(made.pods("app=web")[0]["status"].get("podIP")), "the pod has an address")
-    [pod] = made.pods("app=web")
-    made.inside("client", "ip", "route", "add", f"{VIP}/32", "via", plan.NODES[pod["spec"]["nodeName"]])
     yield made
     made.down()
 

@@ -27,7 +27,6 @@ from fairway.kernel.base import KernelError
 from fairway.node import Interface
 from fairway.objects.kinds import LEASE
 
-SELECTOR = f"{leases.LABEL}=true"
 TICK_SECONDS = 0.1
 ANSWER_SECONDS = 0.5
 """How long an answer of the server is waited for."""
@@ -159,7 +158,7 @@ class Announcer:
             LEASE,
             self._leases,
             namespace=leases.NAMESPACE,
-            label_selector=SELECTOR,
+            label_selector=leases.SELECTOR,
             on_change=self._leases_changed,
             on_synced=self._listed.set,
         )
@@ -251,7 +250,7 @@ class Announcer:
             await asyncio.wait([ending, listed], return_when=asyncio.FIRST_COMPLETED)
             self._begin_with(self._leases.items.get(self._own))
             deadline = None
-            while deadline is None or (self.member.mine and self._clock() < deadline):
+            while deadline is None or (self.member.mine and not self._lost and self._clock() < deadline):
                 await self._round()
                 await self._bell.wait()
                 self._bell.clear()
@@ -346,7 +345,7 @@ class Announcer:
     async def _look_around(self) -> None:
         """Read all Leases and confirm what is claimed. Raises ApiError, Unreachable and TimeoutError."""
         async with asyncio.timeout(ANSWER_SECONDS):
-            listing = await self._client.list(LEASE, leases.NAMESPACE, label_selector=SELECTOR)
+            listing = await self._client.list(LEASE, leases.NAMESPACE, label_selector=leases.SELECTOR)
         now, there = self._clock(), set()
         for raw in listing.items:
             try:

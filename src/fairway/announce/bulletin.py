@@ -17,6 +17,7 @@ from fairway.objects.kinds import NODE
 
 NAMESPACE = "kube-system"
 LABEL = "fairway.io/announcer"
+SELECTOR = f"{LABEL}=true"
 RECORD = "fairway.io/announcer"
 PREFIX = "fairway-announcer-"
 LONGEST_LAPSE = 300.0

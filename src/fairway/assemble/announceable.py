@@ -37,6 +37,16 @@ def is_local(service: Object) -> bool:
     return (service.get("spec") or {}).get("externalTrafficPolicy") == "Local"
 
 
+def by_service(slices: Iterable[Object]) -> dict[str, list[Object]]:
+    """EndpointSlices by the Service they are of, `namespace/name`."""
+    found: dict[str, list[Object]] = {}
+    for piece in slices:
+        name = pods.labels(piece).get(SERVICE_NAME)
+        if name:
+            found.setdefault(f"{piece['metadata'].get('namespace', '')}/{name}", []).append(piece)
+    return found
+
+
 def wishes(
     services: Iterable[Object],
     nodes: Sequence[Object],

@@ -17,7 +17,7 @@ from typing import Any
 
 from fairway.announce.announcer import Announcer, Observer, Place
 from fairway.announce.member import DEFAULT, Mine, Timing
-from fairway.assemble.announceable import SERVICE_NAME, announced, is_local, settings_of, wishes
+from fairway.assemble.announceable import announced, by_service, is_local, settings_of, wishes
 from fairway.assemble.life import run
 from fairway.client.base import ApiError, Client, Object, Unreachable
 from fairway.client.follow import follow
@@ -174,18 +174,10 @@ class _View:
         if any(map(is_local, mine)) and not self._slices.synced:
             self._local.set()
             return
-        found = wishes(mine, list(self._nodes.items.values()), self._by_service(), settings)
+        found = wishes(mine, list(self._nodes.items.values()), by_service(self._slices.items.values()), settings)
         if found != self.wishes:
             self.wishes = found
             self._tell()
-
-    def _by_service(self) -> dict[str, list[Object]]:
-        found: dict[str, list[Object]] = {}
-        for (namespace, _), piece in self._slices.items.items():
-            name = pods.labels(piece).get(SERVICE_NAME)
-            if name:
-                found.setdefault(f"{namespace}/{name}", []).append(piece)
-        return found
 
 
 def _bearing(node: Object) -> object:

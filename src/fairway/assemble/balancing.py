@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
 
+from fairway.announce import bulletin
+from fairway.assemble import announcements
+from fairway.assemble.announceable import settings_of
+from fairway.assemble.announcements import Announcement, IfDead, Scene, table
 from fairway.assemble.inquiring import Cluster
 from fairway.client.base import ApiError, Client, Object
 from fairway.control.loadbalancer_claims import NAMESPACE, NODES, RECORD, Record, read
@@ -18,7 +23,7 @@ from fairway.control.loadbalancer_pools import read as read_settings
 from fairway.control.loadbalancer_requests import ingress, style_of
 from fairway.control.loadbalancer_status import condition, ranges_of
 from fairway.control.loops.loadbalancer import FIELD, SETTINGS
-from fairway.objects.kinds import CONFIG_MAP, NODE, SERVICE, SERVICE_CIDR
+from fairway.objects.kinds import CONFIG_MAP, ENDPOINT_SLICE, LEASE, NODE, SERVICE, SERVICE_CIDR, Kind
 
 _COLUMNS = ("SERVICE", "ADDRESSES", "SINCE", "WHY")
 
@@ -52,23 +57,33 @@ class Balancers:
     settings: str
     pools: tuple[PoolUse, ...]
     services: tuple[Assignment, ...]
+    announcements: tuple[Announcement, ...] = ()
+    if_dead: IfDead | None = None
 
 
-def ask(cluster: Cluster) -> Balancers:
-    """Look at the cluster. Raises what the client raises."""
-    return asyncio.run(_ask(cluster))
+def ask(cluster: Cluster, if_dead: str = "") -> Balancers:
+    """Look at the cluster; with `if_dead`, tell what would become of that node's addresses, too. Raises
+    UnknownNode and what the client raises."""
+    return asyncio.run(_ask(cluster, if_dead))
 
 
-async def _ask(cluster: Cluster) -> Balancers:
+async def _ask(cluster: Cluster, if_dead: str) -> Balancers:
     client = cluster.client()
+
+    async def all_of(kind: Kind, namespace: str = "", selector: str = "") -> list[Object]:
+        listing = await client.list(kind, namespace, label_selector=selector)
+        return [msgspec.json.decode(raw) for raw in listing.items]
+
     try:
-        services = [msgspec.json.decode(raw) for raw in (await client.list(SERVICE)).items]
-        cidrs = [msgspec.json.decode(raw) for raw in (await client.list(SERVICE_CIDR)).items]
-        nodes = [msgspec.json.decode(raw) for raw in (await client.list(NODE)).items]
+        services, cidrs, nodes = await all_of(SERVICE), await all_of(SERVICE_CIDR), await all_of(NODE)
+        slices, leases = await all_of(ENDPOINT_SLICE), await all_of(LEASE, bulletin.NAMESPACE, bulletin.SELECTOR)
         config, record = await _config_map(client, SETTINGS), read(await _config_map(client, RECORD))
     finally:
         await client.close()
-    return tell(services, cidrs, config, record, nodes)
+    told = tell(services, cidrs, config, record, nodes)
+    settings = settings_of((config.get("data") or {}).get(FIELD, "") if config is not None else None)
+    seen = Scene.of(services, nodes, slices, leases, settings or Settings(), time.time())
+    return replace(told, announcements=seen.announcements(), if_dead=seen.if_dead(if_dead) if if_dead else None)
 
 
 async def _config_map(client: Client, name: str) -> Object | None:
@@ -131,13 +146,15 @@ def as_json(told: Balancers) -> dict[str, Any]:
 
 
 def text(told: Balancers) -> str:
-    """For people: settings, pools, and a table of Services."""
+    """For people: settings, pools, a table of Services, and one of addresses and who announces them."""
     lines = [told.settings]
     for pool in told.pools:
         use = f"{', '.join(pool.addresses)}, {pool.held} of {pool.total} held"
         lines.append(f"pool {pool.pool}: {f'refused: {pool.refused}' if pool.refused else use}")
-    rows = [_COLUMNS]
-    rows += [(each.service, ",".join(each.addresses) or "-", each.since or "-", each.why) for each in told.services]
-    widths = [max(len(row[index]) for row in rows) for index in range(3)]
-    table = ["  ".join([*(cell.ljust(widths[i]) for i, cell in enumerate(row[:3])), row[3]]) for row in rows]
-    return "\n".join([*lines, "", *table] if told.services else [*lines, "", "no Service of type LoadBalancer"])
+    rows = [(each.service, ",".join(each.addresses) or "-", each.since or "-", each.why) for each in told.services]
+    lines += ["", *table(_COLUMNS, rows)] if rows else ["", "no Service of type LoadBalancer"]
+    if told.announcements:
+        lines += ["", *announcements.lines(told.announcements)]
+    if told.if_dead is not None:
+        lines += ["", *announcements.fate(told.if_dead)]
+    return "\n".join(lines)

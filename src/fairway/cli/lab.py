@@ -45,10 +45,10 @@ from fairway.cli.names import KUBECONFIG_OPTION
 )
 @click.option(
     "--load-balancer-style",
-    type=click.Choice(["nodes", "addresses"]),
-    default="nodes",
+    type=click.Choice(["addresses", "nodes"]),
+    default="addresses",
     show_default=True,
-    help="What such Services get unless their loadBalancerClass says: the nodes' own addresses, or one of the pool.",
+    help="What such Services get unless their loadBalancerClass says: an address of the pool, or the nodes' own.",
 )
 @click.option(
     "--ip-family",
@@ -154,15 +154,17 @@ def _order(lab: str, order: str, **arguments: Any) -> None:
 @KUBECONFIG_OPTION
 @LAB_OPTION
 @OUTPUT_OPTION
+@click.option("--if-dead", default="", metavar="NODE", help="Who would announce this node's addresses if it died.")
 @click.pass_context
-def lb(context: click.Context, kubeconfig: str, lab: str, output: str) -> None:
-    """Who holds which load-balancer address, since when and why; and why other Services wait for one."""
+def lb(context: click.Context, kubeconfig: str, lab: str, output: str, if_dead: str) -> None:
+    """Who holds which load-balancer address and which node announces it, since when and why; why other Services wait
+    for one."""
     if context.invoked_subcommand:
         return
     from fairway.assemble import balancing, inquiring
     from fairway.lab.state import StateDir
 
-    told = balancing.ask(inquiring.Cluster.chosen(kubeconfig, StateDir.named(lab)))
+    told = balancing.ask(inquiring.Cluster.chosen(kubeconfig, StateDir.named(lab)), if_dead)
     click.echo(json.dumps(balancing.as_json(told), indent=2) if output == "json" else balancing.text(told))
 
 

@@ -85,7 +85,7 @@ class Topology:
     proxy_mode: str = "iptables"
     dns_forward: tuple[str, ...] = ()
     load_balancer_pool: tuple[str, ...] = POOLS[:1]
-    load_balancer_style: str = "nodes"
+    load_balancer_style: str = "addresses"
     ipv6: SecondFamily | None = None
     behind: tuple[Behind, ...] = ()
 
