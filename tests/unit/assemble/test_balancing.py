@@ -33,7 +33,7 @@ def test_a_labs_answer_for_people() -> None:
     ]
     told = balancing.tell(services, CIDRS, load_balancer_settings(plan()), HELD)
     assert balancing.text(told).splitlines() == [
-        "style nodes (ConfigMap kube-system/fairway-loadbalancer)",
+        "style addresses (ConfigMap kube-system/fairway-loadbalancer)",
         "pool default: 10.0.0.200-10.0.0.250, 1 of 51 held",
         "",
         "SERVICE         ADDRESSES   SINCE                 WHY",
