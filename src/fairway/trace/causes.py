@@ -239,7 +239,7 @@ class Causes:
                     return self._unclaimed(packet)
                 return self.of_step(last)
             case Verdict.ENDPOINT if claim is not None:
-                return claim.cause(claim.field, claim.value)
+                return _remembered(claim, path) or claim.cause(claim.field, claim.value)
             case Verdict.UNTRANSLATED:
                 return self._unclaimed(packet) if claim is None else None
         return None
@@ -253,6 +253,19 @@ class Causes:
                 remedy = f"one of its ports were asked ({_listed(ports)})"
                 return Cause(f"Service {namespace}/{name}", "spec.ports", _listed(ports), why, remedy)
         return None
+
+
+def _remembered(claim: Claim, path: Path) -> Cause | None:
+    """Session affinity, where a list of clients has led the packet."""
+    for step in path.steps:
+        matches = understand(step.rule).matches if step.event in (Event.JUMP, Event.GOTO) else ()
+        for match in matches:
+            if isinstance(match, Recent):
+                who = f"{claim.namespace}/{claim.name} remembers its clients"
+                why = f"{who}, and {step.packet.source} is one of that endpoint's"
+                remedy = f"it had not come for {match.seconds} seconds, or the endpoint went"
+                return claim.cause("spec.sessionAffinity", "ClientIP", why, remedy)
+    return None
 
 
 def _claims(service: Object, address: str, port: int, protocol: str) -> Iterator[tuple[str, str, int]]:

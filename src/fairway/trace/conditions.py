@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeAlias
@@ -53,15 +54,19 @@ class May:
 
 Truth: TypeAlias = bool | Chance | May
 
+Remembered: TypeAlias = Mapping[str, Mapping[str, float]]
+"""The lists of `-m recent` by name: seconds since each address was seen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a condition may look at besides the packet: the hook, the node, and how many choices the chain leaves at
-    this rule (see `chances.exact`)."""
+    """What a condition may look at besides the packet: the hook, the node, how many choices the chain leaves at this
+    rule (see `chances.exact`), and whom the lists of `-m recent` hold (None: not known)."""
 
     hook: Hook
     node: Node
     alternatives: int | None = None
+    remembered: Remembered | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ def read(matches: tuple[Match, ...], state: State, scene: Scene) -> Reading:
     for match in matches:
         truth = holds(match, reading.state, scene)
         if truth is False:
-            return replace(reading, holds=False, remark=_remark(match), failed=match)
+            return replace(reading, holds=False, remark=_remark(match, scene), failed=match)
         if isinstance(truth, Chance):
             reading = replace(reading, chance=reading.chance * truth.probability)
         elif isinstance(truth, May):
@@ -125,7 +130,7 @@ def _plain(match: Match, state: State, scene: Scene) -> Truth:
         case Nth(every):
             return _certain_or_chance(Fraction(1, every)) if every > 0 else May("`--every 0` counts nothing")
         case Recent():
-            return _recent(match, state)
+            return _recent(match, state, scene)
         case AddrType():
             return _addrtype(match, state, scene)
         case ConnState(states):
@@ -176,12 +181,18 @@ def _ports(match: Ports, state: State) -> bool:
     return any(low <= port <= high for port in ports for low, high in match.ranges)
 
 
-def _recent(match: Recent, state: State) -> bool:
-    """A first packet is taken to come from a client that was not seen before, but for what its own way wrote."""
+def _recent(match: Recent, state: State, scene: Scene) -> Truth:
+    """Where the lists are not known, a first packet is taken to come from a client that was not seen before, but for
+    what its own way wrote."""
     if match.action is RecentAction.SET:
         return True
-    seen = (match.name, _listed(match, state)) in state.seen
-    return seen and match.hits <= 1
+    entry = (match.name, _listed(match, state))
+    if entry in state.seen:
+        return match.hits <= 1
+    ago = (scene.remembered or {}).get(match.name, {}).get(entry[1])
+    if ago is None or entry in state.forgotten or (match.seconds and ago > match.seconds):
+        return False
+    return True if match.hits <= 1 else May(f"how often list {match.name} has seen {entry[1]} is not known")
 
 
 def _listed(match: Recent, state: State) -> str:
@@ -192,14 +203,17 @@ def _write_recent(match: Recent, state: State) -> State:
     entry = frozenset({(match.name, _listed(match, state))})
     if match.action is RecentAction.SET:
         return replace(state, seen=state.seen | entry)
-    return replace(state, seen=state.seen - entry) if match.action is RecentAction.REMOVE else state
+    if match.action is RecentAction.REMOVE:
+        return replace(state, seen=state.seen - entry, forgotten=state.forgotten | entry)
+    return state
 
 
-def _remark(match: Match) -> str:
+def _remark(match: Match, scene: Scene) -> str:
     if not isinstance(match, Recent) or match.negated or match.action is RecentAction.SET:
         return ""
     within = f" in the last {match.seconds} seconds" if match.seconds else ""
-    return f"taken as a new client: not in list {match.name}{within}"
+    assumed = "taken as a new client: " if scene.remembered is None else ""
+    return f"{assumed}not in list {match.name}{within}"
 
 
 def why_unmarked(match: Match | None, state: State) -> str:

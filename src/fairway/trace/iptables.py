@@ -11,7 +11,7 @@ from fairway.ruleset.iptables_terms import Jump
 from fairway.trace.book import Book
 from fairway.trace.branch import Branch
 from fairway.trace.chances import Ledger
-from fairway.trace.conditions import Reading, Scene, read, why_unmarked
+from fairway.trace.conditions import Reading, Remembered, Scene, read, why_unmarked
 from fairway.trace.deeds import Deed, perform
 from fairway.trace.names import chain_kind, subject
 from fairway.trace.steps import Event, Hook, JumpLoop, State, Step
@@ -62,6 +62,7 @@ class Tables:
 
     book: Book
     node: Node
+    remembered: Remembered | None = None
     ledger: Ledger = field(default_factory=Ledger)
     tried: int = 0
     applied: int = 0
@@ -131,7 +132,8 @@ class _Pass:
     def _read(self, state: State, chain: str, index: int, rule: str) -> Reading:
         book = self.tables.book
         alternatives = book.alternatives(self.table, chain, index) if "--probability" in rule else None
-        return read(book.parsed(rule).matches, state, Scene(self.hook, self.tables.node, alternatives))
+        scene = Scene(self.hook, self.tables.node, alternatives, self.tables.remembered)
+        return read(book.parsed(rule).matches, state, scene)
 
     def _unmarked(self, state: State, rule: str, reading: Reading) -> str:
         """Why a rule that leads to the masquerade mark did not take the packet, when nothing marked it before."""

@@ -19,6 +19,7 @@ from fairway.ruleset.iptables import Ruleset as IptablesRuleset
 from fairway.ruleset.nft import Ruleset as NftRuleset
 from fairway.trace.book import Book
 from fairway.trace.branch import Branch
+from fairway.trace.conditions import Remembered
 from fairway.trace.connections import Connections
 from fairway.trace.iptables import Tables
 from fairway.trace.nft import Runner, bases, is_iptables
@@ -53,11 +54,12 @@ Stage: TypeAlias = Callable[[Branch], list[Branch]]
 class Rules:
     """What a node's kernel holds: one family's iptables, nftables, or both; None: nothing is known of it. Tables that
     iptables' nf_tables variant keeps in nftables are asked once, in the place they have there. `whole`: what is not
-    there is known not to be there."""
+    there is known not to be there. `remembered` are the lists of `-m recent`; None: not known."""
 
     iptables: IptablesRuleset | None = None
     nft: NftRuleset | None = None
     whole: bool = False
+    remembered: Remembered | None = None
 
     @classmethod
     def of(cls, rules: Rules | IptablesRuleset | NftRuleset) -> Rules:
@@ -83,7 +85,7 @@ def trace(
     given = Rules.of(rules)
     whole = given.whole or given.iptables is None or (given.nft is not None and not given.iptables.tables)
     book = Book(given.iptables or IptablesRuleset(), whole=whole)
-    tables = Tables(book, node)
+    tables = Tables(book, node, given.remembered)
     runner = Runner(node, tables.ledger, book.note)
     walk = _Walk(given, tables, runner, node, settings or Settings(), connections or Connections())
     start = Branch(State.of(packet))

@@ -10,7 +10,7 @@ import pytest
 from fairway.node import Node
 from fairway.packet import Protocol
 from fairway.ruleset.iptables_match import understand
-from fairway.trace.conditions import Chance, Scene, holds, read
+from fairway.trace.conditions import Chance, May, Scene, Truth, holds, read
 from fairway.trace.steps import Hook, State
 from tests.unit.trace.test_routing import NODE
 
@@ -130,6 +130,34 @@ def test_a_list_the_packet_wrote_itself_is_remembered() -> None:
     assert not read(check, PACKET, FORWARD).holds
     removed = read(understand("-m recent --remove --name L").matches, written, FORWARD).state
     assert not read(check, removed, FORWARD).holds
+
+
+@pytest.mark.parametrize(
+    ("spec", "truth"),
+    [
+        ("-m recent --rcheck --name L", True),
+        ("-m recent --rcheck --seconds 60 --reap --name L", True),
+        ("-m recent --rcheck --seconds 59 --name L", False),
+        ("-m recent --rcheck --name M", False),
+        ("-m recent --rcheck --rdest --name L", False),
+        ("-m recent ! --rcheck --name L", False),
+        ("-m recent --rcheck --hitcount 5 --name L", May("how often list L has seen 10.244.0.7 is not known")),
+    ],
+)
+def test_whom_the_kernel_s_lists_hold_is_no_new_client(spec: str, truth: Truth) -> None:
+    scene = replace(FORWARD, remembered={"L": {"10.244.0.7": 60.0}})
+    assert holds(understand(spec).matches[0], PACKET, scene) == truth
+    assert (
+        holds(understand("-m recent --rcheck --name L").matches[0], replace(PACKET, source="10.0.0.9"), scene) is False
+    )
+
+
+def test_whom_a_rule_takes_out_of_a_list_is_there_no_more() -> None:
+    scene = replace(FORWARD, remembered={"L": {"10.244.0.7": 60.0}})
+    removed = read(understand("-m recent --remove --name L").matches, PACKET, scene).state
+    check = understand("-m recent --rcheck --name L").matches
+    assert read(check, PACKET, scene).holds
+    assert not read(check, removed, scene).holds
 
 
 def test_all_conditions_of_a_rule_together() -> None:

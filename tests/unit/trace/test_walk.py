@@ -14,7 +14,8 @@ from fairway.packet import Outcome, Packet, Protocol, Verdict
 from fairway.ruleset.iptables import BUILTIN, parse
 from fairway.trace.routing import Settings
 from fairway.trace.steps import Event, JumpLoop, Trace
-from fairway.trace.walk import trace
+from fairway.trace.walk import Rules, trace
+from tests.golden import nodes
 from tests.unit.trace.test_routing import NODE
 
 POD = ("10.244.0.7", "cni0")
@@ -323,6 +324,16 @@ def test_a_chain_of_choices_shares_evenly() -> None:
     assert set(found.outcomes().values()) == {Fraction(1, 5)}
     assert [p.probability for p in found.branches] == [Fraction(1, 5)] * 5
     assert [p.outcome.endpoint[-5:] for p in found.branches] == ["05:80", "04:80", "03:80", "02:80", "01:80"]
+
+
+@pytest.mark.parametrize(("ago", "endpoints"), [(10800.0, 1), (10801.0, 3)])
+def test_a_client_that_a_list_holds_goes_where_it_went(ago: float, endpoints: int) -> None:
+    case = nodes.case("08")
+    listed = {"KUBE-SEP-MHBNIIYYJPBZ5XLP": {"10.244.1.5": ago}}
+    packet = Packet("10.244.1.5", "10.96.0.24", Protocol.TCP, 80, in_interface="cni0")
+    outcomes = trace(Rules(nodes.rules(case), remembered=listed), case.node, packet).outcomes()
+    assert len(outcomes) == endpoints
+    assert outcomes[Outcome(Verdict.ENDPOINT, "10.244.1.29:80")] == Fraction(1, endpoints)
 
 
 def test_no_route_is_an_error_to_the_sender() -> None:

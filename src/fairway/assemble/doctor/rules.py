@@ -84,7 +84,8 @@ def compare(held: Held) -> Iterator[Finding]:
 
 
 def forgetful(scene: Scene) -> Scene:
-    """The same without the clients that nftables' maps remember: where these are led is no share of anything."""
+    """The same without the clients that lists and maps remember: where these are led is no share of anything."""
+    scene = replace(scene, rules=replace(scene.rules, remembered=None))
     ruleset = scene.rules.nft
     if ruleset is None:
         return scene

@@ -14,6 +14,7 @@ from fairway.ruleset.iptables_list import parse_listing, table_of
 from fairway.ruleset.nft import Ruleset as NftRuleset
 from fairway.ruleset.nft_parse import parse as parse_nft
 from fairway.ruleset.nft_parse_json import parse_json
+from fairway.trace.conditions import Remembered
 from fairway.trace.connections import Connections
 from fairway.trace.evidence import addresses, connections, settings
 from fairway.trace.evidence.families import family_of_rules
@@ -40,7 +41,7 @@ class Scene:
 class Gathered:
     """Read once, then asked for a scene per family. `whole`: rules that are not there are known not to be there.
     `iptables` holds rule sets with the family they are of (None: they
-    do not say)."""
+    do not say), `remembered` the lists of `-m recent` (None: not known)."""
 
     name: str = ""
     whole: bool = False
@@ -52,6 +53,7 @@ class Gathered:
     policy: list[PolicyRule] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
     connections: Connections = field(default_factory=Connections)
+    remembered: Remembered | None = None
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -69,7 +71,7 @@ class Gathered:
 
     def scene(self, family: Family) -> Scene:
         """What was given about one family. Raises EvidenceError where files contradict each other."""
-        rules = Rules(self._iptables(family), self.nft, self.whole)
+        rules = Rules(self._iptables(family), self.nft, self.whole, self.remembered)
         node = Node(self.name, tuple(self._interfaces()), tuple(self.routes.get(MAIN, ())))
         node = replace(node, pod_cidrs=tuple(_pod_networks(node)))
         switches = replace(
