@@ -16,7 +16,8 @@ import pytest
 PLAY = """
     import asyncio, random, socket, struct, subprocess, sys
     import dns.message, dns.rrset
-    from fairway.dns.forward import Forwarder, Settings
+    from fairway.dns.forward import Forwarder
+    from fairway.dns.settings import Settings
     from fairway.dns.metrics import Metrics
 
     SERVER, PEER = "192.0.2.53", "192.0.2.66"

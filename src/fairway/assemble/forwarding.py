@@ -10,9 +10,9 @@ from pathlib import Path
 from fairway.dns import names, resolv
 from fairway.dns.cache import Limits
 from fairway.dns.errors import BadName, BadUpstream
-from fairway.dns.forward import Policy, Settings
 from fairway.dns.names import Name
 from fairway.dns.resolv import Endpoint
+from fairway.dns.settings import Policy, Settings
 
 RESOLV_CONF = "/etc/resolv.conf"
 

@@ -19,9 +19,9 @@ from fairway.client.kubeconfig import SERVICE_ACCOUNT, ConnectInfo, connect, in_
 from fairway.dns import resolv
 from fairway.dns.cookies import SECRET_LENGTH
 from fairway.dns.errors import BadUpstream
-from fairway.dns.forward import Forwarder, Settings
 from fairway.dns.metrics import Metrics
-from fairway.dns.server import DnsServer, Options
+from fairway.dns.server import DnsServer, Options, Upstream
+from fairway.dns.settings import Settings
 from fairway.dns.zone import PodRecords, Zone
 from fairway.observe.answer import Answer
 from fairway.observe.exposition import CONTENT_TYPE
@@ -116,13 +116,22 @@ def _work(flags: Flags, upstream: Settings, secret: bytes, number: int) -> None:
         )
         addresses = _listening(flags)
         metrics = Metrics()
-        forwarder = Forwarder(upstream, metrics) if upstream.configured else None
-        server = DnsServer(client, zone=zone, addresses=addresses, upstream=forwarder, metrics=metrics, options=options)
+        others = _forwarder(upstream, metrics)
+        server = DnsServer(client, zone=zone, addresses=addresses, upstream=others, metrics=metrics, options=options)
         async with _beside(server, flags, number):
             await server.run(stop)
         await client.close()
 
     run(main)
+
+
+def _forwarder(settings: Settings, metrics: Metrics) -> Upstream | None:
+    """Who asks others, if there are any; else what that takes is not even loaded."""
+    if not settings.configured:
+        return None
+    from fairway.dns.forward import Forwarder
+
+    return Forwarder(settings, metrics)
 
 
 @asynccontextmanager

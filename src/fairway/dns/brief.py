@@ -58,15 +58,17 @@ class Briefs:
         asked = read_plain(query)
         if asked is None or query[2] & _OTHER or asked.klass != _IN or asked.type not in _TYPES or asked.version > 0:
             return None
-        name = asked.name
-        if names.lower(name) != name:
+        if names.lower(asked.name) != asked.name:
             return None
-        found = self._zone.find(name)
+        made = self._answer(query, asked, self._zone.find(asked.name))
+        return made if made is None or asked.repeats else made._replace(roots=wire.NEVER)
+
+    def _answer(self, query: bytes, asked: Query, found: Found) -> Ready | None:
+        begins = self._manner.begins
         if found.apex is None:
             return None
         if found.rrsets is None:
-            begins = self._manner.begins
-            return self._denial(query, asked, found) if begins is None or not begins(name) else None
+            return self._denial(query, asked, found) if begins is None or not begins(asked.name) else None
         data = found.rrsets.get(asked.type)
         if data is not None:
             return self._positive(query, asked, found, data)
@@ -79,7 +81,7 @@ class Briefs:
         name, apex = asked.name, found.apex or ()
         mname, rname = _joint(name, self._zone.nameserver), name[-len(apex) - 1 : -len(apex)] == _RNAME
         kind = asked.flags & _KEPT, asked.version, wire.limit(asked, self._udp)
-        shape = (len(query), asked.type, rcode, mname, rname, apex, *kind)
+        shape = (names.wire_length(name), asked.type, rcode, mname, rname, apex, *kind)
         reply = self._denials.get(shape)
         if reply is None:
             made = wire.prepare(query, self._zone, udp=self._udp, synced=True, manner=self._manner)
@@ -93,7 +95,7 @@ class Briefs:
     def _positive(self, query: bytes, asked: Query, found: Found, data: Sequence[Data]) -> Ready | None:
         """What the name holds, if that can be written here, and fits."""
         opt = _OPT if asked.version != NO_EDNS else b""
-        end = len(query) - len(opt)
+        end = HEADER_LENGTH + names.wire_length(asked.name) + _TYPE_AND_CLASS
         written = self._written(query[:end], asked, data)
         if written is None:
             return None

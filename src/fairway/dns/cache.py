@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from fairway.dns.harvest import Kept
 from fairway.dns.inquiry import Inquiry
+from fairway.dns.kept import Kept
 
 REST = 30.0
 """Seconds for which a stale answer is given without asking, when asking has failed (RFC 8767 section 5)."""

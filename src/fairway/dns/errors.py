@@ -26,3 +26,11 @@ class CannotListen(DnsError):
 
 class BadUpstream(DnsError):
     """A server to forward to, or a stub domain, was written in a way that cannot be read."""
+
+
+class Unreadable(DnsError):
+    """Octets are no DNS message, or none of the kind that was wanted."""
+
+
+class Signed(DnsError):
+    """A query has a signature (TSIG), and no key is known here."""

@@ -10,27 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import structs
 
 from fairway.dns import metrics as told
-from fairway.dns.cache import Cache, Hit, Limits, State
+from fairway.dns.cache import Cache, Hit, State
 from fairway.dns.encode import HEADER
-from fairway.dns.harvest import Bounds, Kept, denial, harvest, plain, records, render
-from fairway.dns.inquiry import QR, Inquiry, Query, Unreadable, read_query, wire_name
+from fairway.dns.errors import Unreadable
+from fairway.dns.harvest import denial, harvest, records
+from fairway.dns.inquiry import QR, Inquiry, Query, read_query, wire_name
+from fairway.dns.kept import Kept, plain, render
 from fairway.dns.metrics import Metrics
 from fairway.dns.names import Name, lower
 from fairway.dns.records import Answer, Rcode, Record
-from fairway.dns.resolv import Endpoint
+from fairway.dns.settings import Policy, Settings
 from fairway.dns.upstream import Health, NoAnswer, Upstream
-
-Policy = Literal["random", "round_robin", "sequential"]
-"""Which of several servers is asked first. The others follow in their order; those that are down come last."""
 
 ROUNDS = 3
 """How often the servers of a question are gone through, time allowing: datagrams get lost."""
@@ -40,31 +38,6 @@ STALE_TTL = 30
 """Seconds for which a stale answer may be kept (RFC 8767 section 4)."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Whom to ask and how. `servers` are for all names, `stubs` for the names in a domain. `per_try` and `total` are
-    seconds, and so is `patience`: how long a client waits for a fresh answer when there is a stale one (RFC 8767
-    section 5). `questions` are under way at once at most, for `clients` waiting ones. `mark` is a word that only those
-    know who must not forward to one another: made anew here, shared by workers of one server."""
-
-    servers: tuple[Endpoint, ...] = ()
-    stubs: tuple[tuple[Name, tuple[Endpoint, ...]], ...] = ()
-    policy: Policy = "random"
-    cache: Limits = field(default_factory=Limits)
-    bounds: Bounds = field(default_factory=Bounds)
-    per_try: float = 2.0
-    total: float = 5.0
-    patience: float = 1.8
-    questions: int = 512
-    clients: int = 10_000
-    mark: str = field(default_factory=lambda: secrets.token_hex(8), compare=False)
-
-    @property
-    def configured(self) -> bool:
-        """Whether there is anybody to ask."""
-        return bool(self.servers or self.stubs)
 
 
 @dataclass(slots=True)

@@ -6,13 +6,10 @@ import logging
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 
-import dns.exception
-import dns.message
-import dns.rcode
-import dns.rdatatype
-
-from fairway.dns import wire
+from fairway.dns import names, wire
 from fairway.dns.cookies import BadCookie, Cookies
+from fairway.dns.errors import Signed, Unreadable
+from fairway.dns.query import read
 from fairway.dns.records import Rcode
 
 CLIENTS = 16384
@@ -99,14 +96,23 @@ def described(query: bytes, reply: bytes | None) -> str:
     """One query and its reply in a line: `A web.default.svc.cluster.local. 47 -> NOERROR 1+0+0 63`; the sizes are in
     octets, the counts those of the reply's sections."""
     try:
-        asked = dns.message.from_wire(query, ignore_trailing=True, raise_on_truncation=False).question[0]
-        question = f"{dns.rdatatype.to_text(asked.rdtype)} {asked.name}"
-    except (dns.exception.DNSException, ValueError, IndexError):
+        asked = read(query)
+        question = f"{_type_text(asked.type)} {names.text(asked.name)}"
+    except (Signed, Unreadable):
         question = "(no question)"
     if reply is None:
         return f"{question} {len(query)} -> silence"
     counts = "+".join(str(int.from_bytes(reply[at : at + 2], "big")) for at in (6, 8, 10))
-    return f"{question} {len(query)} -> {dns.rcode.to_text(dns.rcode.Rcode(reply[3] & 0xF))} {counts} {len(reply)}"
+    rcode = reply[3] & 0xF
+    how = Rcode(rcode).name if rcode in Rcode.__members__.values() else f"RCODE{rcode}"
+    return f"{question} {len(query)} -> {how} {counts} {len(reply)}"
+
+
+def _type_text(type: int) -> str:
+    """The type by any name it has; only servers that log need to know them all."""
+    import dns.rdatatype
+
+    return dns.rdatatype.to_text(dns.rdatatype.RdataType(type))
 
 
 def _client(address: str) -> str:

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from fairway.dns.encode import HEADER, OPT_LENGTH
-from fairway.dns.errors import DnsError
+from fairway.dns.errors import Unreadable
 from fairway.dns.names import MAX_NAME, Name
 
 QR, OPCODE, TC, RD, RA, AD, CD = 0x8000, 0x7800, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
@@ -24,10 +24,6 @@ _DO = 0x8000
 _OPT_RECORD = struct.Struct("!BHHBBHH")
 """Root, type, octets of UDP, upper bits of the rcode, version, flags, length of options (RFC 6891 section 6.1.3)."""
 _POINTER = 0xC0
-
-
-class Unreadable(DnsError):
-    """Bytes are no DNS message."""
 
 
 class Inquiry(NamedTuple):

@@ -52,7 +52,7 @@ def is_label(label: bytes) -> bool:
 
 def wire_length(name: Name) -> int:
     """The uncompressed octets of the name."""
-    return sum(len(label) + 1 for label in name) + 1
+    return sum(map(len, name)) + len(name) + 1
 
 
 def pack(address: str) -> bytes | None:

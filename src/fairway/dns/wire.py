@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
-import dns.exception
-import dns.message
-
 from fairway.dns import names
 from fairway.dns.encode import ADDITIONAL, ANSWER, AUTHORITY, HEADER, OPT_LENGTH, Writer
+from fairway.dns.errors import Signed, Unreadable
 from fairway.dns.names import Name
 from fairway.dns.query import NO_EDNS, Query
 from fairway.dns.query import read as read_query
@@ -38,7 +36,8 @@ _IN = 1
 _TRANSFERS = (251, 252)  # IXFR, AXFR
 _NO_QUESTIONS = (0, 41)  # 0 is reserved, OPT never is asked for
 _ADDRESSES = (Type.A, Type.AAAA)
-_NEVER = frozenset({ANY_CHANGE})
+NEVER = frozenset({ANY_CHANGE})
+"""What a reply is made of that is given once."""
 _META = range(128, 255)  # types that are no data (RFC 6895 section 3.1): TKEY, TSIG, MAILB ...
 
 
@@ -101,9 +100,9 @@ def prepare(query: bytes, zone: Zone, *, udp: bool, synced: bool, manner: Manner
         return _bare(flags, Rcode.FORMERR)
     try:
         read = read_query(query)
-    except dns.message.UnknownTSIGKey:
+    except Signed:
         return _bare(flags, Rcode.NOTAUTH)
-    except (dns.exception.DNSException, ValueError):
+    except Unreadable:
         return _bare(flags, Rcode.FORMERR)
     answer = _judge(read, zone, synced)
     asked = Question(read.name, read.type)
@@ -135,7 +134,7 @@ def sent_to_tcp(query: bytes) -> bytes | None:
         return None
     try:
         asked = read_query(query)
-    except (dns.exception.DNSException, ValueError):
+    except (Signed, Unreadable):
         return None
     out = Writer(UDP_PLAIN)
     out.question(asked.name, asked.type, asked.klass)
@@ -145,7 +144,7 @@ def sent_to_tcp(query: bytes) -> bytes | None:
 def _bare(flags: int, rcode: Rcode) -> Ready:
     """A reply of nothing but a header: there is no question that could be repeated."""
     front = HEADER.pack(0, _QR | (flags & (_OPCODE | _RD)) | rcode, 0, 0, 0, 0)[2:]
-    return Ready(Reply(front, HEADER_LENGTH, b""), _NEVER, 0, rcode, ".")
+    return Ready(Reply(front, HEADER_LENGTH, b""), NEVER, 0, rcode, ".")
 
 
 def _may_be_asked_elsewhere(asked: Query) -> bool:
@@ -200,7 +199,7 @@ def _ready(query: bytes, asked: Query, answer: Answer, *, udp: bool, manner: Man
         Turning(octets[start:end], octets[end:], (end - start) // turning) if turning > 1 and manner.shuffle else None
     )
     reply = Reply(octets[2:HEADER_LENGTH], begun, octets[begun:start] if turn else octets[begun:], turn)
-    return Ready(reply, answer.roots if asked.repeats and same else _NEVER, asked.type, answer.rcode, zone)
+    return Ready(reply, answer.roots if asked.repeats and same else NEVER, asked.type, answer.rcode, zone)
 
 
 def _add_all(out: Writer, section: int, records: Iterable[Record]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dns.edns
 import dns.flags
 import dns.message
 import pytest
@@ -29,8 +30,11 @@ ODD = (
 )
 
 
-def query(name: str, type: str, payload: int = -1, flags: int = dns.flags.RD) -> bytes:
-    edns = {"use_edns": 0, "payload": payload} if payload >= 0 else {}
+COOKIE = dns.edns.GenericOption(10, b"12345678")
+
+
+def query(name: str, type: str, payload: int = -1, flags: int = dns.flags.RD, *, cookie: bool = False) -> bytes:
+    edns = {"use_edns": 0, "payload": payload, "options": [COOKIE] * cookie} if payload >= 0 else {}
     return dns.message.make_query(name, type, id=4711, flags=flags, **edns).to_wire()
 
 
@@ -47,6 +51,7 @@ ASKED = st.builds(
     st.sampled_from(TYPES),
     st.sampled_from((-1, 0, 512, 1232, 4096)),
     st.sampled_from((0, dns.flags.RD, dns.flags.RD | dns.flags.CD | dns.flags.AD)),
+    cookie=st.booleans(),
 )
 MANNERS = st.builds(Manner, recursion=st.booleans(), shuffle=st.booleans())
 
@@ -105,8 +110,8 @@ def test_the_usual_questions_have_brief_replies(question: str) -> None:
     zone = put(Zone(), *CLUSTER)
     briefs = Briefs(zone, wire.PLAIN, udp=True)
     name, type = question.split()
-    for payload in (-1, 1232):
-        asked = query(name, type, payload)
+    for payload, cookie in ((-1, False), (1232, False), (1232, True)):
+        asked = query(name, type, payload, cookie=cookie)
         assert said(briefs.ready(asked)) == said(wire.prepare(asked, zone, udp=True, synced=True))
 
 

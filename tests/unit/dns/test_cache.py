@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.dns.cache import REST, Cache, Limits, State
-from fairway.dns.harvest import Kept, plain
 from fairway.dns.inquiry import Inquiry, wire_name
+from fairway.dns.kept import Kept, plain
 from fairway.dns.names import parse
 from fairway.dns.records import Rcode, Type
 

@@ -17,9 +17,10 @@ import pytest
 from fairway.dns import metrics as told
 from fairway.dns import names
 from fairway.dns.cache import Limits
-from fairway.dns.forward import Forwarder, Settings
+from fairway.dns.forward import Forwarder
 from fairway.dns.metrics import Metrics
 from fairway.dns.records import Rcode, Type
+from fairway.dns.settings import Settings
 from tests.unit.dns.elsewhere import Elsewhere, Manner, elsewhere, reply
 
 WWW = "www.example.com"

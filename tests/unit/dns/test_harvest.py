@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.dns.harvest import Bounds, Kept, harvest, plain, records, render
-from fairway.dns.inquiry import Belief, Inquiry, Unreadable, ask, judge, read_query, spell, wire_name
+from fairway.dns.errors import Unreadable
+from fairway.dns.harvest import harvest, records
+from fairway.dns.inquiry import Belief, Inquiry, ask, judge, read_query, spell, wire_name
+from fairway.dns.kept import Bounds, Kept, plain, render
 from fairway.dns.names import parse
 from fairway.dns.records import Rcode, Type
 from tests.unit.dns.elsewhere import reply

@@ -14,9 +14,10 @@ import pytest
 
 from fairway.client.base import Client
 from fairway.dns import metrics as told
-from fairway.dns.forward import Forwarder, Settings
+from fairway.dns.forward import Forwarder
 from fairway.dns.metrics import Metrics
 from fairway.dns.server import DnsServer
+from fairway.dns.settings import Settings
 from fairway.dns.zone import Zone
 from tests.unit.dns.api import Api
 from tests.unit.dns.cluster import external, service
