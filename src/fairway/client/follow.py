@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Generic, NoReturn, TypeVar
 
 import msgspec
 
 from fairway.client.base import ApiError, Client, Listing, Unreachable
-from fairway.client.informer import Cache, Change
+from fairway.client.informer import Cache, Change, Key
 from fairway.objects.kinds import Kind
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 FIRST_DELAY = 0.05
 """Seconds before the first new attempt after a failure; each further one doubles it."""
@@ -28,6 +29,11 @@ LONGEST_DELAY = 5.0
 WATCH_SECONDS = (300, 600)
 """A watch asks the server to end it after a time drawn from here, so that a connection which died without a word is
 found out, and so that many watchers do not return at once."""
+
+PAGE = 500
+"""Objects that are listed at once where a listing is taken in lots: what a server sends in a moment."""
+EVENTS = 16
+"""Events of a watch that are taken without letting others have their turn: they may come by the thousand."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,20 +71,23 @@ async def follow(
     on_synced: Callable[[], None] | None = None,
     on_failure: Callable[[Exception], None] | None = None,
     jitter: Callable[[], float] = random.random,
+    lot: int = 0,
 ) -> NoReturn:
     """Keep `cache` in step with the server until cancelled.
 
     `on_change` gets the changes of each listing or event after they are in the cache (never an empty sequence);
     `on_synced` is called once, after the first listing and its `on_change`; `on_failure` gets what kept a listing or a
-    watch from going on, which is tried again. What they raise ends the loop: they are the caller's own code.
+    watch from going on, which is tried again. What they raise ends the loop: they are the caller's own code. With a
+    `lot` listings come in pages, and `on_change` gets the changes of so many objects at a time, between which others
+    have their turn: for those who answer questions meanwhile.
     """
-    follower = _Follower(client, kind, cache, (namespace, label_selector, field_selector), on_change, jitter)
+    follower = _Follower(client, kind, cache, (namespace, label_selector, field_selector), on_change, jitter, lot)
     backoff = Backoff(jitter)
     while True:
         try:
             if not cache.resource_version:
                 first = not cache.synced
-                follower.tell(cache.replace(await follower.list()))
+                await follower.list()
                 if first and on_synced is not None:
                     on_synced()
             await follower.watch(backoff)
@@ -108,6 +117,7 @@ class _Follower(Generic[T]):
         scope: tuple[str, str, str],
         on_change: Callable[[Sequence[Change[T]]], None] | None,
         jitter: Callable[[], float],
+        lot: int,
     ) -> None:
         self._client = client
         self._kind = kind
@@ -115,14 +125,30 @@ class _Follower(Generic[T]):
         self._namespace, self._labels, self._fields = scope
         self._on_change = on_change
         self._jitter = jitter
+        self._lot = lot
 
     def tell(self, changes: Sequence[Change[T]]) -> None:
         if changes and self._on_change is not None:
             self._on_change(changes)
 
-    async def list(self) -> Listing:
-        """The whole list, gathered from its pages when the server insists on pages."""
-        items: list[bytes] = []
+    async def list(self) -> None:
+        """Make the cache true to a new listing."""
+        if not self._lot:
+            pages = [page async for page in self._pages()]
+            items = pages[0].items if len(pages) == 1 else [raw for page in pages for raw in page.items]
+            self.tell(self._cache.replace(Listing(items, pages[-1].resource_version)))
+            return
+        before, listed, revision = self._cache.keys, set[Key](), ""
+        async for page in self._pages():
+            revision = page.resource_version
+            async for lot in _lots(page.items, self._lot):
+                self.tell(self._cache.take(lot, listed))
+        async for keys in _lots(before, self._lot):
+            self.tell(self._cache.strike(keys, listed))
+        self._cache.stand_at(revision)
+
+    async def _pages(self) -> AsyncIterator[Listing]:
+        """The pages of a listing: a server may insist on them."""
         token = ""
         while True:
             page = await self._client.list(
@@ -130,14 +156,13 @@ class _Follower(Generic[T]):
                 self._namespace,
                 label_selector=self._labels,
                 field_selector=self._fields,
+                limit=PAGE if self._lot else 0,
                 continue_token=token,
             )
-            if not page.continue_token and not items:
-                return page
-            items += page.items
+            yield page
             token = page.continue_token
             if not token:
-                return Listing(items, page.resource_version)
+                return
 
     async def watch(self, backoff: Backoff) -> None:
         """Feed one watch to the cache until the server ends it. An event proves the server well: `backoff` starts
@@ -152,8 +177,19 @@ class _Follower(Generic[T]):
             timeout_seconds=round(shortest + (longest - shortest) * self._jitter()),
         )
         async with aclosing(events) as stream:  # type: ignore[type-var]
+            number = 0
             async for event in stream:
                 backoff.reset()
                 change = self._cache.apply(event)
                 if change is not None:
                     self.tell((change,))
+                number += 1
+                if number % EVENTS == 0:
+                    await asyncio.sleep(0)
+
+
+async def _lots(items: Sequence[Item], size: int) -> AsyncIterator[Sequence[Item]]:
+    """So many at a time, and between them whatever else is to be done."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+        await asyncio.sleep(0)

@@ -6,7 +6,7 @@ The server's resourceVersion is opaque here (equal or not, never ordered), as th
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -20,7 +20,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Change(Generic[T]):
-    """What became of one object. `old` is None when added, `new` is None when deleted."""
+    """What became of one object. `old` is None when added (or nobody kept it), `new` is None when deleted."""
 
     kind: Literal["added", "modified", "deleted"]
     key: Key
@@ -54,31 +54,49 @@ class Cache(Generic[T]):
     `items` is keyed (namespace, name); the namespace of cluster-scoped objects is "". `synced` is True after the first
     listing; `resource_version` is where a watch goes on ("" means: list first). An object that `decode` refuses (it
     raises ValueError or a msgspec error) is treated as absent and stands in `refused` with the reason, so that one
-    strange object cannot stop the rest.
+    strange object cannot stop the rest. Who keeps the objects himself does not `keep` them here: then `items` stays
+    empty, and changes do not know what was before.
     """
 
-    def __init__(self, decode: Callable[[bytes], T]) -> None:
+    def __init__(self, decode: Callable[[bytes], T], *, keep: bool = True) -> None:
         self.items: dict[Key, T] = {}
         self.refused: dict[Key, str] = {}
         self.synced = False
         self.resource_version = ""
         self._decode = decode
+        self._keep = keep
         self._heads: dict[Key, bytes] = {}  # uid and revision in one, in octets: there are many
+
+    @property
+    def keys(self) -> list[Key]:
+        """All objects that have been heard of, refused ones included."""
+        return list(self._heads)
 
     def replace(self, listing: Listing) -> list[Change[T]]:
         """Take `listing` as the whole truth. Objects whose revision is the one already held give no change; an object
         that was deleted and made anew in between gives a deletion and an addition."""
-        changes: list[Change[T]] = []
-        gone = set(self._heads)
-        for raw in listing.items:
-            key, head = _identify(raw)
-            gone.discard(key)
-            changes += self._put(key, head, raw)
-        for key in gone:
-            changes += self._remove(key)
-        self.resource_version = listing.resource_version
-        self.synced = True
+        before, listed = self.keys, set[Key]()
+        changes = [*self.take(listing.items, listed), *self.strike(before, listed)]
+        self.stand_at(listing.resource_version)
         return changes
+
+    def take(self, items: Iterable[bytes], listed: set[Key]) -> list[Change[T]]:
+        """The first step of `replace`, for a part of the listing: take its objects, and add their keys to `listed`."""
+        changes: list[Change[T]] = []
+        for raw in items:
+            key, head = _identify(raw)
+            listed.add(key)
+            changes += self._put(key, head, raw)
+        return changes
+
+    def strike(self, keys: Iterable[Key], listed: Set[Key]) -> list[Change[T]]:
+        """The second, for a part of the `keys` that were there before: remove those that are not listed."""
+        return [change for key in keys if key not in listed for change in self._remove(key)]
+
+    def stand_at(self, resource_version: str) -> None:
+        """The third: all of the listing has been taken."""
+        self.resource_version = resource_version
+        self.synced = True
 
     def apply(self, event: WatchEvent) -> Change[T] | None:
         """Take one watch event; None when it changes nothing (a bookmark, a repeated event)."""
@@ -99,25 +117,26 @@ class Cache(Generic[T]):
         changes: list[Change[T]] = []
         if before is not None and before.partition(b" ")[0] != head[0].encode():
             changes = self._remove(key)
+        known = key in self._heads and key not in self.refused
         self._heads[key] = now
         try:
             new = self._decode(raw)
         except (ValueError, msgspec.MsgspecError) as error:
             self.refused[key] = str(error)
-            return changes + self._drop(key)
+            return [*changes, self._gone(key)] if known else changes
         self.refused.pop(key, None)
         old = self.items.get(key)
-        self.items[key] = new
-        return [*changes, Change("added" if old is None else "modified", key, old, new)]
+        if self._keep:
+            self.items[key] = new
+        return [*changes, Change("modified" if known else "added", key, old, new)]
 
     def _remove(self, key: Key) -> list[Change[T]]:
-        self._heads.pop(key, None)
-        self.refused.pop(key, None)
-        return self._drop(key)
+        heard = self._heads.pop(key, None) is not None
+        refused = self.refused.pop(key, None) is not None
+        return [self._gone(key)] if heard and not refused else []
 
-    def _drop(self, key: Key) -> list[Change[T]]:
-        old = self.items.pop(key, None)
-        return [] if old is None else [Change("deleted", key, old, None)]
+    def _gone(self, key: Key) -> Change[T]:
+        return Change("deleted", key, self.items.pop(key, None), None)
 
 
 def _identify(raw: bytes) -> tuple[Key, tuple[str, str]]:

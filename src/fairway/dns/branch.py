@@ -136,7 +136,7 @@ def _ready(endpoints: Iterable[Endpoint], *, all_count: bool) -> Iterator[tuple[
     for endpoint in endpoints:
         if not (endpoint.ready or all_count):
             continue
-        for text in endpoint.addresses or ():
+        for text in endpoint.addresses:
             packed = names.pack(text)
             if packed is not None:
                 yield _host_label(endpoint) or names.dashed(packed), packed
@@ -144,7 +144,7 @@ def _ready(endpoints: Iterable[Endpoint], *, all_count: bool) -> Iterator[tuple[
 
 def _host_label(endpoint: Endpoint) -> bytes | None:
     """The endpoint's own hostname, if it has one that fits in a label."""
-    label = (endpoint.hostname or "").lower().encode()
+    label = endpoint.hostname.lower().encode()
     return label if names.is_label(label) else None
 
 
@@ -155,13 +155,13 @@ def _file(index: dict[bytes, list[bytes]], key: bytes, value: bytes) -> None:
         held.append(value)
 
 
-def _port(name: str | None, protocol: str | None, number: int | None, targets: tuple[Name, ...]) -> Port | None:
+def _port(name: str, protocol: str, number: int, targets: tuple[Name, ...]) -> Port | None:
     """A port that has SRV records. Unnamed ones have none (section 2.3.2), nor has a port without a number, which
     means all of them."""
-    label = b"_" + (name or "").lower().encode()
-    if not name or not names.is_label(label) or number is None or not 0 < number <= MAX_PORT or not targets:
+    label = b"_" + name.lower().encode()
+    if not name or not names.is_label(label) or not 0 < number <= MAX_PORT or not targets:
         return None
-    return Port(b"_" + (protocol or "TCP").lower().encode(), label, number, targets)
+    return Port(b"_" + protocol.lower().encode(), label, number, targets)
 
 
 def _by_family(addresses: Collection[bytes]) -> RRsets:

@@ -80,8 +80,8 @@ def _service(facts: Facts, name: str, namespace: str) -> str:
     if not service.headless:
         return f"{said}: ClusterIP {', '.join(service.addresses) or '(none yet)'}"
     pieces = facts.slices.get((namespace, name), ())
-    named = [each for piece in pieces for each in piece.endpoints or () if each.ready or service.publishes_unready]
-    count = sum(len(each.endpoints or ()) for each in pieces)
+    named = [each for piece in pieces for each in piece.endpoints if each.ready or service.publishes_unready]
+    count = sum(len(each.endpoints) for each in pieces)
     if named:
         return f"{said}: headless, {len(named)} ready endpoints in {_listed(pieces)}"
     return f"{said}: headless, " + (f"and none of its {count} endpoints is ready" if count else "without endpoints")
@@ -95,8 +95,8 @@ def _endpoint(facts: Facts, host: str, name: str, namespace: str) -> str:
     if not service.headless:
         return f"{said} is not headless: its endpoints have no names"
     for piece in facts.slices.get((namespace, name), ()):
-        for each in piece.endpoints or ():
-            if host in _labels_of(each.hostname, each.addresses or ()):
+        for each in piece.endpoints:
+            if host in _labels_of(each.hostname, each.addresses):
                 ready = "" if each.ready or service.publishes_unready else ", which is not ready"
                 return f"endpoint {host} in EndpointSlice {namespace}/{piece.metadata.name} of {said}{ready}"
     return f'{said} has no endpoint named "{host}"'

@@ -6,48 +6,95 @@ about the same time, whether they are asked for or not: a flood of names that no
 slow answer each now and then, and no bookkeeping while there is none. Which ones is as good as random: were it the
 oldest, a client that goes through more names than fit, again and again, would never find one of them ready.
 
-No call does much at once: those that make way go one by one, as others come.
+No call does much at once: those that make way go one by one, as others come, and of what one change may alter not too
+many are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from array import array
+from bisect import bisect_left
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 from fairway.dns.ready import Ready, Reply, Tally
 from fairway.dns.records import Root
 
-BUDGET = 10 << 20
-"""Octets that the tables of a server may weigh: some 30,000 questions."""
-OVERHEAD = 150
+BUDGET = 16 << 20
+"""Octets that the tables of a server may weigh: some 50,000 questions."""
+OVERHEAD = 130
 """Octets that a question weighs besides its own: objects, places in the tables."""
-OWN_OVERHEAD = 150
+OWN_OVERHEAD = 110
 """The same for a reply that is not shared."""
-GENERATIONS = 8
+TURNING_OVERHEAD = 130
+"""The same for addresses that turn."""
+GENERATIONS = 32
 """When the table is full, one in so many replies makes way: filed together, they need no books of their own."""
 LEAVING = 4
 """How many at most go for one that comes."""
+MOST_OF_ONE = 128
+"""Replies of one generation that are made of the same thing at most."""
+
+
+class _Generation:
+    """Questions that came one after another, by what they were made of. A question that is gone may still stand here:
+    it is dropped once more, in vain."""
+
+    def __init__(self) -> None:
+        self.weight = 0
+        self._by_root: dict[int, list[bytes]] = {}
+        self._lasting: list[bytes] = []
+
+    def file(self, roots: Collection[Root], question: bytes) -> bool:
+        """Take a question; False if there are too many of its kind."""
+        # Of roots only the hashes are held: when two have the same, a change takes away some replies in vain.
+        for root in map(hash, roots):
+            held = self._by_root.get(root)
+            if held is None:
+                self._by_root[root] = [question]
+            elif len(held) < MOST_OF_ONE:
+                held.append(question)
+            else:
+                return False
+        if not roots:
+            self._lasting.append(question)
+        return True
+
+    def take(self, root: int) -> Collection[bytes]:
+        """The questions whose replies were made of this, which are filed no more."""
+        return self._by_root.pop(root, ())
+
+    def sealed(self) -> _Sealed:
+        """The same when no more will come."""
+        filed = [(root, question) for root, questions in sorted(self._by_root.items()) for question in questions]
+        hashes = array("q", [root for root, _ in filed])
+        return _Sealed(hashes, [question for _, question in filed], self._lasting)
 
 
 @dataclass(slots=True)
-class _Generation:
-    """Questions that came one after another, and which of them what was made of. A question that is gone may still
-    stand here: it is dropped once more, in vain."""
+class _Sealed:
+    """A generation in a sixth of the memory: its questions, sorted by the hashes of what they were made of, and those
+    that are made of nothing."""
 
-    questions: list[bytes] = field(default_factory=list)
-    by_root: dict[int, bytes | list[bytes]] = field(default_factory=dict)  # nearly all of one
-    weight: int = 0
+    hashes: array[int]
+    questions: list[bytes]
+    lasting: list[bytes]
 
-    def file(self, root: int, question: bytes) -> None:
-        held = self.by_root.setdefault(root, question)
-        if isinstance(held, list):
-            held.append(question)
-        elif held is not question:
-            self.by_root[root] = [held, question]
+    def of(self, root: int) -> Collection[bytes]:
+        """The questions whose replies were made of this."""
+        place = end = bisect_left(self.hashes, root)
+        while end < len(self.hashes) and self.hashes[end] == root:
+            end += 1
+        return self.questions[place:end]
 
-    def of(self, root: int) -> Iterable[bytes]:
-        held = self.by_root.pop(root, ())
-        return (held,) if isinstance(held, bytes) else held
+    def leave(self, count: int) -> Iterator[bytes]:
+        """The last questions of all, so many at most, which are filed no more."""
+        for _ in range(min(count, len(self.questions) + len(self.lasting))):
+            if self.lasting:
+                yield self.lasting.pop()
+            else:
+                self.hashes.pop()
+                yield self.questions.pop()
 
 
 class Table:
@@ -57,31 +104,32 @@ class Table:
     def __init__(self, budget: int = BUDGET) -> None:
         self.ready: dict[bytes, Reply] = {}
         self.budget = budget
-        self._generations = [_Generation()]
-        self._leaving: list[_Generation] = []
+        self._open = _Generation()
+        self._sealed: list[_Sealed] = []
+        self._leaving: list[_Sealed] = []
         self._fronts: dict[bytes, bytes] = {}
 
     def put(self, question: bytes, made: Ready, tally: Tally) -> bool:
         """Keep a lasting reply; whether others have to go for it."""
+        if not self._open.file(made.roots, question):
+            return False
         reply = made.reply
         reply.front = self._fronts.setdefault(reply.front, reply.front)
         reply.tally = tally
         tally.kept += 1
-        generation = self._generations[-1]
-        generation.weight += len(question) + OVERHEAD + (0 if made.shared else OWN_OVERHEAD + reply.length - reply.end)
-        generation.questions.append(question)
-        for root in made.roots:
-            # Of roots only the hashes are held: when two have the same, a change takes away some replies in vain.
-            generation.file(hash(root), question)
+        self._open.weight += len(question) + OVERHEAD + (0 if made.shared else _weight(reply))
         self.ready[question] = reply
-        self._take_leave()
-        return generation.weight > self.budget // (GENERATIONS + 1) and self._turn(hash(question))
+        if self._leaving:
+            self._take_leave()
+        return self._open.weight > self.budget // (GENERATIONS + 1) and self._turn(hash(question))
 
     def forget(self, root: Root) -> None:
         """`root` has changed: what was made of it is no longer true. What it weighed is counted on until its generation
         makes way."""
         hashed = hash(root)
-        for generation in (*self._generations, *self._leaving):
+        for question in self._open.take(hashed):
+            self._drop(question)
+        for generation in (*self._sealed, *self._leaving):
             for question in generation.of(hashed):
                 self._drop(question)
 
@@ -90,7 +138,7 @@ class Table:
         for reply in self.ready.values():
             reply.tally.kept -= 1
         self.ready.clear()
-        self._generations, self._leaving = [_Generation()], []
+        self._open, self._sealed, self._leaving = _Generation(), [], []
 
     def _drop(self, question: bytes) -> None:
         reply = self.ready.pop(question, None)
@@ -99,20 +147,25 @@ class Table:
 
     def _turn(self, lot: int) -> bool:
         """Begin another generation; whether one has to make way, which `lot` draws."""
-        self._generations.append(_Generation())
-        full = len(self._generations) > GENERATIONS
+        self._sealed.append(self._open.sealed())
+        self._open = _Generation()
+        full = len(self._sealed) >= GENERATIONS
         if full:
-            self._leaving.append(self._generations.pop(lot % GENERATIONS))
+            self._leaving.append(self._sealed.pop(lot % GENERATIONS))
             self._fronts.clear()
         return full
 
     def _take_leave(self) -> None:
-        """Drop a few questions of the generations that make way. Until its last one has gone, a generation hears of
-        changes like any other."""
-        if not self._leaving:
-            return
-        questions = self._leaving[0].questions
-        for _ in range(min(LEAVING, len(questions))):
-            self._drop(questions.pop())
-        if not questions:
+        """Drop a few questions of a generation that makes way. Until its last one has gone, it hears of changes like
+        any other."""
+        left = 0
+        for question in self._leaving[0].leave(LEAVING):
+            self._drop(question)
+            left += 1
+        if left < LEAVING:
             del self._leaving[0]
+
+
+def _weight(reply: Reply) -> int:
+    """What a reply of one question weighs, about."""
+    return OWN_OVERHEAD + reply.length - reply.end + (TURNING_OVERHEAD if reply.turning else 0)

@@ -197,6 +197,11 @@ class Zone:
         """Forget a Pod."""
         self._pods_change(namespace, self._pods.delete((namespace, name)))
 
+    @property
+    def unsettled(self) -> int:
+        """How many Services events have marked."""
+        return len(self._stale)
+
     def settle(self) -> None:
         """Grow what events have marked. Answers do this themselves for what they need; who keeps answers does it before
         he uses one, because only grown Services have told which addresses they claim."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.client.base import ApiError, Listing, Unreachable, WatchEvent
-from fairway.client.follow import FIRST_DELAY, LONGEST_DELAY, Backoff, follow
+from fairway.client.follow import EVENTS, FIRST_DELAY, LONGEST_DELAY, Backoff, follow
 from fairway.client.informer import Cache, Change, as_dict
 from fairway.objects.kinds import CONFIG_MAP
 
@@ -201,3 +202,98 @@ def test_what_a_callback_raises_ends_the_loop() -> None:
 
     with pytest.raises(KeyError):
         asyncio.run(scene())
+
+
+def test_objects_that_somebody_else_keeps_are_told_of_and_not_kept() -> None:
+    cache = Cache(as_dict, keep=False)
+    assert told(cache.replace(listing(5, obj("a", 1), obj("b", 2)))) == [("added", "a"), ("added", "b")]
+    assert told(cache.replace(listing(9, obj("a", 6), obj("c", 8)))) == [
+        ("modified", "a"),
+        ("added", "c"),
+        ("deleted", "b"),
+    ]
+    assert told([change for change in [cache.apply(event("DELETED", obj("a", 9)))] if change]) == [("deleted", "a")]
+    assert cache.apply(event("DELETED", obj("x", 9))) is None
+    assert cache.items == {}
+
+
+def in_lots(script: Script, lot: int) -> tuple[list[list[str]], int]:
+    """What `follow` told in lots of so many, call by call, and how many turns others had before it was synced."""
+    calls: list[list[str]] = []
+    turns, counted = 0, 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def synced() -> None:
+        nonlocal counted
+        counted = turns
+
+    async def scene() -> None:
+        waiting = asyncio.create_task(others())
+        following = asyncio.create_task(
+            follow(
+                script,  # type: ignore[arg-type]
+                CONFIG_MAP,
+                Cache(as_dict, keep=False),
+                on_change=lambda changes: calls.append([f"{change.kind} {change.key[1]}" for change in changes]),
+                on_synced=synced,
+                lot=lot,
+            )
+        )
+        await asyncio.wait([following, asyncio.create_task(script.finished.wait())], return_when="FIRST_COMPLETED")
+        following.cancel()
+        waiting.cancel()
+
+    asyncio.run(scene())
+    return calls, counted
+
+
+def test_a_listing_in_lots_lets_others_have_their_turn() -> None:
+    many = [obj(f"{number:03}", 1) for number in range(100)]
+    calls, turns = in_lots(Script(listing(5, *many)), lot=8)
+    assert max(map(len, calls)) == 8
+    assert [each for call in calls for each in call] == [f"added {number:03}" for number in range(100)]
+    assert turns >= 12
+
+
+def test_a_second_listing_in_lots_tells_only_differences() -> None:
+    gone = ApiError(410, "Expired", "too old")
+    before = [obj(f"{number:02}", 1) for number in range(20)]
+    after = [obj(f"{number:02}", 1 + number % 2) for number in range(5, 25)]
+    first, second = listing(9, *after[:10]), listing(9, *after[10:])
+    script = Script(listing(5, *before), gone, Listing(first.items, "9", " more"), second)
+    calls, _ = in_lots(script, lot=4)
+    assert max(map(len, calls)) == 4
+    assert sorted(each for call in calls[5:] for each in call) == sorted(
+        [
+            *(f"modified {number:02}" for number in range(5, 20) if number % 2),
+            *(f"added {number}" for number in range(20, 25)),
+            *(f"deleted {number:02}" for number in range(5)),
+        ]
+    )
+    assert script.asked == ["list", "watch 5", "list", "list more", "watch 9"]
+
+
+def test_many_events_at_once_let_others_have_their_turn() -> None:
+    turns: list[int] = []
+
+    async def scene() -> None:
+        script = Script(listing(5, obj("a", 1)), [event("MODIFIED", obj("a", number)) for number in range(6, 106)])
+        told_of = 0
+
+        def count(changes: Sequence[Change[Any]]) -> None:
+            nonlocal told_of
+            told_of += len(changes)
+
+        following = asyncio.create_task(follow(script, CONFIG_MAP, Cache(as_dict), on_change=count))  # type: ignore[arg-type]
+        while not script.finished.is_set():
+            turns.append(told_of)
+            await asyncio.sleep(0)
+        following.cancel()
+
+    asyncio.run(scene())
+    assert max(later - sooner for sooner, later in itertools.pairwise(turns)) <= 1 + EVENTS  # the listing, too

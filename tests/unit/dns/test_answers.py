@@ -14,7 +14,7 @@ from fairway.dns import metrics, wire
 from fairway.dns.answers import Answers, Place
 from fairway.dns.metrics import Metrics
 from fairway.dns.ready import Ready, Tally
-from fairway.dns.table import LEAVING, Table
+from fairway.dns.table import LEAVING, MOST_OF_ONE, Table
 from fairway.dns.wire import Manner, Referral
 from fairway.dns.zone import Zone
 from tests.unit.dns.cluster import endpoints, external, namespace, pod, put, service
@@ -235,7 +235,9 @@ def test_the_books_count_ready_replies_as_any_other() -> None:
 
 def filled(budget: int, count: int) -> tuple[Table, Zone, list[bytes]]:
     """A table in which each of so many Services has been asked for."""
-    zone = put(Zone(), *(service(f"n{number}", "default", f"10.96.1.{number}") for number in range(count)))
+    zone = put(
+        Zone(), *(service(f"n{number}", "default", f"10.96.{number >> 8}.{number & 255}") for number in range(count))
+    )
     table = Table(budget)
     asked = [query(f"n{number}.default.svc.cluster.local") for number in range(count)]
     for each in asked:
@@ -246,8 +248,8 @@ def filled(budget: int, count: int) -> tuple[Table, Zone, list[bytes]]:
 
 
 def test_a_full_table_stays_within_its_budget_and_is_never_empty() -> None:
-    table, _, asked = filled(8000, 100)
-    assert 10 < len(table.ready) < 30
+    table, _, asked = filled(100_000, 1000)
+    assert 250 < len(table.ready) < 360
     assert asked[-1][2:] in table.ready
 
 
@@ -264,7 +266,7 @@ def test_going_through_more_names_than_fit_finds_some_of_them_ready() -> None:
 
 
 def test_what_changes_leaves_a_table_whichever_generation_it_is_of() -> None:
-    table, _, asked = filled(8000, 100)
+    table, _, asked = filled(20_000, 100)
     for number in range(100):
         table.forget(("service", b"default", b"n%d" % number))
         assert asked[number][2:] not in table.ready
@@ -311,3 +313,13 @@ def test_books_of_replies_that_made_way_are_closed_and_none_is_lost() -> None:
         answers.answer(query("no.default.svc.cluster.local", f"TYPE{type}"))
     assert len(answers._tallies) < 200
     assert told.value(metrics.REQUESTS, "dns://:53", "cluster.local.", "other", "udp", "1") == 600
+
+
+def test_of_what_one_change_may_alter_not_too_many_are_kept() -> None:
+    zone = put(Zone(), service("web", "default", "10.96.1.2"))
+    answers = answering(zone)
+    for number in range(3 * MOST_OF_ONE):
+        assert isinstance(answers.answer(query(f"x{number}.web.default.svc.cluster.local")), bytes)
+    assert len(answers.table.ready) == MOST_OF_ONE
+    put(zone, service("web", "default", "10.96.1.3"))
+    assert not answers.table.ready
