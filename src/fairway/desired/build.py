@@ -218,7 +218,8 @@ def _health_check_port(service: ServiceView) -> int:
 
 
 def _health_check(service: ServiceView, slices: Sequence[SliceView], node_name: str) -> HealthCheck | None:
-    """Ready endpoints of this node, counted by address: several ports of one pod are one endpoint."""
+    """Ready endpoints of this node, counted by address: several ports of one pod are one endpoint, and so are its
+    addresses of both families (a load balancer weighs nodes by the count)."""
     port = _health_check_port(service)
     if not port:
         return None
@@ -228,7 +229,8 @@ def _health_check(service: ServiceView, slices: Sequence[SliceView], node_name: 
         for view in piece.endpoints or ()
         if view.node_name == node_name and _ready(view.conditions) and (address := _address(view))
     }
-    return HealthCheck(service.metadata.namespace, service.metadata.name, port, len(here))
+    count = max(sum(family_of(address) is family for address in here) for family in FAMILIES)
+    return HealthCheck(service.metadata.namespace, service.metadata.name, port, count)
 
 
 def _candidates(port: ServicePort, slices: Sequence[SliceView], node_name: str) -> Iterator[Candidate]:

@@ -115,7 +115,8 @@ class ServicePort:
 
 @dataclass(frozen=True, slots=True, order=True)
 class HealthCheck:
-    """A healthCheckNodePort and its answer: how many ready endpoints (distinct addresses) this node has."""
+    """A healthCheckNodePort and its answer: how many ready endpoints (distinct addresses of the family that has
+    most) this node has."""
 
     namespace: str
     service: str

@@ -164,6 +164,16 @@ def test_a_health_check_counts_ready_endpoints_here_by_address() -> None:
     assert built.ports[0].health_check_node_port == 32111
 
 
+def test_a_pod_of_both_families_is_one_endpoint_to_a_health_check() -> None:
+    local = balancer(externalTrafficPolicy="Local", healthCheckNodePort=32111)
+    slices = [
+        endpoint_slice("web", endpoint("10.244.0.5"), endpoint("10.244.0.6"), name="a"),
+        endpoint_slice("web", endpoint("fd00:10:244::5"), endpoint("fd00:10:244::6"), name="b"),
+    ]
+    assert build([local], slices, node(), OPTIONS).health_checks == (HealthCheck("default", "web", 32111, 2),)
+    assert build([local], slices[1:], node(), OPTIONS).health_checks == (HealthCheck("default", "web", 32111, 2),)
+
+
 def test_policy_cluster_has_no_health_check() -> None:
     assert build([balancer(healthCheckNodePort=32111)], [WEB], node(), OPTIONS).health_checks == ()
 
