@@ -86,6 +86,12 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     assert not wrong
 
 
+def visit(page: Page, address: str) -> None:
+    """Open the page and wait until it knows the whole cluster."""
+    page.goto(address)
+    expect(page.locator("#place .dot.live")).to_be_visible()
+
+
 def choose(page: Page, label: str, typed: str, chosen: str) -> None:
     """Type into a field that offers things, and take one of them."""
     page.get_by_role("combobox", name=label, exact=True).fill(typed)
@@ -110,7 +116,7 @@ def fits(page: Page) -> bool:
 
 
 def test_the_map_shows_what_there_is_and_what_becomes_of_it(page: Page, address: str, kubeconfig: Path) -> None:
-    page.goto(address)
+    visit(page, address)
     web = page.locator("[data-service='default/web']")
     expect(web).to_contain_text("10.96.0.80")
     expect(web).to_contain_text("30080")
@@ -138,7 +144,7 @@ def test_the_map_shows_what_there_is_and_what_becomes_of_it(page: Page, address:
 
 
 def test_a_service_s_rules_are_a_graph_with_shares(page: Page, address: str) -> None:
-    page.goto(address)
+    visit(page, address)
     page.locator("[data-key='default/web']").click()
     graph = page.get_by_role("group", name="The rules it goes through")
     expect(graph.locator(".end")).to_have_count(2)
@@ -152,7 +158,7 @@ def test_a_service_s_rules_are_a_graph_with_shares(page: Page, address: str) -> 
 
 
 def test_a_person_picks_source_and_service_sees_the_way_and_clicks_a_step(page: Page, address: str) -> None:
-    page.goto(address)
+    visit(page, address)
     trace(page, "default/shell", "default/web:80")
     expect(outcomes(page)).to_have_count(2)
     expect(outcomes(page).first).to_contain_text("1/2")
@@ -173,7 +179,7 @@ def test_a_person_picks_source_and_service_sees_the_way_and_clicks_a_step(page: 
 
 
 def test_why_nobody_answers_is_told_with_object_and_field(page: Page, address: str) -> None:
-    page.goto(address)
+    visit(page, address)
     trace(page, "default/shell", "default/local:80")
     expect(page.locator(".why")).to_contain_text("internalTrafficPolicy: Local on default/local has no ready endpoint")
     rule = page.get_by_role("complementary", name="The rule")
@@ -181,9 +187,16 @@ def test_why_nobody_answers_is_told_with_object_and_field(page: Page, address: s
     expect(rule.locator("dl")).to_contain_text("were Cluster")
 
 
+def test_a_service_that_nobody_serves_says_why(page: Page, address: str) -> None:
+    visit(page, address)
+    page.locator("[data-key='default/nobody']").click()
+    wrong = page.get_by_role("list", name="What is wrong")
+    expect(wrong).to_contain_text("default/nobody: its selector app=nobody matches no pod")
+    expect(wrong).to_contain_text("kubectl get pods -n default -l app=nobody")
+
+
 def test_everything_is_done_by_keyboard(page: Page, address: str) -> None:
-    page.goto(address)
-    expect(page.locator(".endpoint").first).to_be_visible()
+    visit(page, address)
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="To the content")).to_be_focused()
     page.keyboard.press("Tab")
@@ -214,7 +227,7 @@ def test_everything_is_done_by_keyboard(page: Page, address: str) -> None:
 
 
 def test_a_dump_is_dropped_and_traced(page: Page, address: str) -> None:
-    page.goto(address)
+    visit(page, address)
     name = "httpd-clusterip-nodeport-grep-2017.txt"
     dropped = page.evaluate_handle(
         """([name, text]) => {
@@ -239,7 +252,7 @@ def test_a_dump_is_dropped_and_traced(page: Page, address: str) -> None:
 
 
 def test_what_is_no_dump_is_refused_with_the_reason(page: Page, address: str) -> None:
-    page.goto(address)
+    visit(page, address)
     page.get_by_role("tab", name="Packet").click()
     files = {"name": "noise.txt", "mimeType": "text/plain", "buffer": b"hello\n"}
     page.get_by_label("Open files").set_input_files(files)  # type: ignore[arg-type]
@@ -249,7 +262,7 @@ def test_what_is_no_dump_is_refused_with_the_reason(page: Page, address: str) ->
 @pytest.mark.parametrize("width", [360, 768])
 def test_narrow_screens_show_everything(page: Page, address: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 740})
-    page.goto(address)
+    visit(page, address)
     page.locator("[data-key='default/web']").click()
     expect(page.locator(".box")).not_to_have_count(0)
     assert fits(page)
@@ -261,7 +274,7 @@ def test_narrow_screens_show_everything(page: Page, address: str, width: int) ->
 def test_chinese_and_dark(browser: Browser, address: str) -> None:
     context = browser.new_context(locale="zh-CN", color_scheme="dark")
     page = context.new_page()
-    page.goto(address)
+    visit(page, address)
     expect(page.get_by_role("tab").first).to_have_text("地图")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(map(int, re.findall(r"\d+", background))) < 60

@@ -22,9 +22,10 @@ FORGIVEN_SECONDS = LONGEST_DELAY + 2
 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _KEPT_OF_PODS: Mapping[str, tuple[str, ...]] = {
-    "spec": ("nodeName", "hostNetwork", "containers"),
-    "status": ("podIP", "podIPs", "phase", "conditions"),
+    "spec": ("nodeName", "hostNetwork", "containers", "readinessGates", "restartPolicy", "hostname", "subdomain"),
+    "status": ("podIP", "podIPs", "phase", "reason", "conditions", "containerStatuses"),
 }
+_KEPT_OF_CONTAINERS = ("name", "ports", "readinessProbe", "startupProbe")
 
 
 class Lookout:
@@ -76,6 +77,16 @@ class Lookout:
         return Catalogue(
             dict(self._services.items), dict(self._slices.items), dict(self._pods.items), dict(self._nodes.items)
         )
+
+    def around(self, service: str) -> Catalogue | None:
+        """A Service ("NAMESPACE/NAME") with what its endpoints are made of; None when there is none."""
+        key = (service.partition("/")[0], service.partition("/")[2])
+        found = self._services.items.get(key)
+        if found is None:
+            return None
+        slices = {each: self._slices.items[each] for each in self._slices_of.get(key, ())}
+        pods = {name: pod for name, pod in self._pods.items.items() if name[0] == key[0]}
+        return Catalogue({key: found}, slices, pods, dict(self._nodes.items))
 
     # What happens.
 
@@ -164,5 +175,8 @@ def _lean_pod(raw: bytes) -> Object:
     found = dict(_lean(raw))
     for part, kept in _KEPT_OF_PODS.items():
         found[part] = {name: value for name, value in (found.get(part) or {}).items() if name in kept}
-    found["spec"]["containers"] = [{"ports": each.get("ports") or []} for each in found["spec"].get("containers") or ()]
+    found["spec"]["containers"] = [
+        {name: value for name, value in each.items() if name in _KEPT_OF_CONTAINERS}
+        for each in found["spec"].get("containers") or ()
+    ]
     return found

@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from fairway import __version__
@@ -15,6 +15,8 @@ from fairway.api.http import Site
 from fairway.assemble import balancing, computed, dropped, inquiring, tracing
 from fairway.assemble.catalogue import Catalogue
 from fairway.assemble.destinations import QuestionError, Wanted
+from fairway.assemble.doctor import objects
+from fairway.assemble.doctor.findings import ordered
 from fairway.assemble.dropped import Ground
 from fairway.assemble.lookout import Lookout
 from fairway.assemble.proxyflags import split
@@ -36,6 +38,7 @@ from fairway.web.pages import Asked, Pages, Unanswerable
 Row: TypeAlias = dict[str, Any]
 T = TypeVar("T")
 
+DOMAIN = "cluster.local"
 MAX_GROUNDS = 4
 """Sets of files that are kept; the oldest goes first."""
 
@@ -158,6 +161,14 @@ class Desk:
             return self._last[1]
 
         return work
+
+    async def findings(self, service: str) -> Row:
+        """What the doctor finds in a Service's objects. Raises Unanswerable."""
+        around = self._lookout.around(service) if self._lookout else None
+        if around is None:
+            raise Unanswerable(f"There is no Service {service}.")
+        found = await _apart(lambda: ordered(objects.examine(around, (), DOMAIN)))
+        return {"findings": [asdict(each) for each in found]}
 
     async def balancers(self) -> Row:
         """Who holds which load-balancer address. Raises Unanswerable."""

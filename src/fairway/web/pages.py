@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
@@ -44,6 +44,12 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     language: Literal["en", "zh"] = "en"
 
 
+class AskedAbout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A Service, "NAMESPACE/NAME"."""
+
+    service: str
+
+
 class Unanswerable(Exception):
     """The question is at fault; the message says what to do."""
 
@@ -64,13 +70,19 @@ class Desk(Protocol):
     async def take(self, files: Mapping[str, bytes]) -> Row:
         """Files to go by from now on. Raises Unanswerable."""
 
+    async def findings(self, service: str) -> Row:
+        """What is wrong with a Service, by the objects. Raises Unanswerable."""
+
     async def balancers(self) -> Row:
         """Who holds which load-balancer address. Raises Unanswerable."""
 
 
 Handler: TypeAlias = Callable[[bytes], Awaitable[Answer | Stream]]
 
+T = TypeVar("T")
+
 _ASKED = msgspec.json.Decoder(Asked)
+_ASKED_ABOUT = msgspec.json.Decoder(AskedAbout)
 
 
 class Pages:
@@ -86,6 +98,7 @@ class Pages:
             ("GET", "/api/stream"): self._stream,
             ("GET", "/api/balancers"): self._balancers,
             ("POST", "/api/trace"): self._trace,
+            ("POST", "/api/findings"): self._findings,
             ("POST", "/api/files"): self._take,
         }
 
@@ -145,12 +158,14 @@ class Pages:
         return Stream(board.read(), "", 200, (("content-type", _EVENTS), *KEPT_NOWHERE, *GUARDS))
 
     async def _trace(self, body: bytes) -> Answer:
-        try:
-            asked = _ASKED.decode(body)
-        except msgspec.DecodeError as error:
-            raise Unanswerable(f"The question is not understood: {error}") from None
+        asked = _understood(_ASKED, body)
         async with self._working:
             return _told(await self._desk.trace(asked))
+
+    async def _findings(self, body: bytes) -> Answer:
+        asked = _understood(_ASKED_ABOUT, body)
+        async with self._working:
+            return _told(await self._desk.findings(asked.service))
 
     async def _take(self, body: bytes) -> Answer:
         async with self._working:
@@ -168,6 +183,13 @@ class Pages:
         certificate: Mapping[str, object] | None = None,
     ) -> Answer:
         return _refused(400, "Nothing here is upgraded.")
+
+
+def _understood(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    try:
+        return decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise Unanswerable(f"The question is not understood: {error}") from None
 
 
 def _told(row: Row) -> Answer:

@@ -83,8 +83,13 @@ def test_what_is_there_and_what_becomes_of_it() -> None:
             assert "managedFields" not in kept.services["default", "local"]["metadata"]
             assert kept.pods["default", "shell"]["spec"] == {
                 "nodeName": "node-a",
-                "containers": [{"ports": [{"containerPort": 8080, "protocol": "TCP"}]}],
+                "restartPolicy": "Always",
+                "containers": [{"name": "c", "ports": [{"containerPort": 8080, "protocol": "TCP"}]}],
             }
+            around = lookout.around("default/local")
+            assert around is not None
+            assert (list(around.services), len(around.slices)) == ([("default", "local")], 1)
+            assert lookout.around("default/nothing") is None
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await api.stop()

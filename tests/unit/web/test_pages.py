@@ -36,6 +36,9 @@ class Desk:
     async def take(self, given: Mapping[str, bytes]) -> dict[str, Any]:
         return {name: len(content) for name, content in given.items()}
 
+    async def findings(self, service: str) -> dict[str, Any]:
+        return {"service": service}
+
     async def balancers(self) -> dict[str, Any]:
         return {"services": []}
 
@@ -91,6 +94,7 @@ def test_an_old_token_in_the_address_is_told() -> None:
         ("GET", "/api/balancers"),
         ("POST", "/api/trace"),
         ("POST", "/api/files"),
+        ("POST", "/api/findings"),
         ("GET", "/api/x"),
     ],
 )
@@ -105,6 +109,7 @@ def test_questions_are_answered() -> None:
     assert ask("GET", "/api/balancers") == (200, {"services": []})
     body = json.dumps({"source": "web-1", "destination": "db:1", "family": "IPv6", "sourcePort": 9}).encode()
     assert ask("POST", "/api/trace", body=body) == (200, {"source": "web-1", "family": "IPv6"})
+    assert ask("POST", "/api/findings", body=b'{"service": "a/b"}') == (200, {"service": "a/b"})
     assert ask("POST", "/api/files", body=b'[{"name": "a", "size": 2}]\nab') == (200, {"a": 2})
 
 

@@ -185,7 +185,7 @@ function nodeBox(node, count) {
     h("span", { class: "title" }, h("strong", {}, node.key),
       h("span", { class: `state ${node.ready ? "ready" : "none"}` }, node.ready ? t("nodeReady") : t("nodeUnready"))),
     h("span", { class: "mono muted" }, node.addresses.join(", ")),
-    h("span", { class: "muted" }, [t("onNode", { n: count }), node.zone].filter(Boolean).join(" · ")));
+    h("span", { class: "muted" }, [t(count === 1 ? "onNodeOne" : "onNode", { n: count }), node.zone].filter(Boolean).join(" · ")));
   box.dataset.name = node.key;
   return box;
 }

@@ -72,9 +72,17 @@ export function packet({ files, remember }) {
     fill(nodes, names.length > 0 && labelled(t("onWhichNode"), [["", t("anyNode")], ...names.map((each) => [each, each])], asked.node, (value) => { asked.node = value; }));
   }
 
-  choices();
-  const stop = listen(choices);
-  if (asked.source && asked.destination) ask();
+  // What the address asks is asked once the cluster is known.
+  let waiting = Boolean(asked.source && asked.destination);
+  function begin() {
+    choices();
+    if (waiting && (cluster.synced || !about.reads || ground())) {
+      waiting = false;
+      ask();
+    }
+  }
+  const stop = listen(begin);
+  begin();
   return {
     element: h("section", { class: "view", "aria-label": t("packet") }, form, answer),
     leave: stop,
@@ -179,7 +187,7 @@ function story(part, index) {
       part.untold > 0 && h("p", { class: "muted" }, t("untold", { n: part.untold })),
       h("p", { class: "why" }, part.why)),
     way,
-    h("div", { class: "chains" }, h("h3", {}, t("rulesGraph")), h("p", { class: "muted" }, t("graphHint")), picture, chain),
+    part.ways.stops.some((stop) => stop.kind === "chain") && h("div", { class: "chains" }, h("h3", {}, t("rulesGraph")), h("p", { class: "muted" }, t("graphHint")), picture, chain),
     part.notes.length > 0 && h("details", { class: "notes", open: true }, h("summary", {}, t("bear")), h("ul", {}, part.notes.map((note) => h("li", {}, note)))));
   if (part.branches.length) choose(0);
   return element;

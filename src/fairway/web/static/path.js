@@ -17,7 +17,7 @@ export function path(part, number) {
     const step = part.steps[index];
     const found = step.chain ? part.chains[`${step.table} ${step.chain}`] : null;
     fill(panel,
-      h("h3", {}, found ? [h("span", { class: "mono" }, `${step.table} ${step.chain}`), step.number > 0 && h("span", { class: "muted" }, ` ${t("ofRules", { n: step.number, m: Math.max(found.total, step.number) })}`)] : step.hook),
+      h("h3", {}, found ? [h("span", { class: "mono" }, `${step.table} ${step.chain}`), step.number > 0 && h("span", { class: "muted" }, `, ${t("ruleOf", { n: step.number, m: Math.max(found.total, step.number) })}`)] : step.hook),
       h("p", { class: "meaning" }, step.meaning),
       found ? listing(found, applied.get(`${step.table} ${step.chain}`) ?? new Set(), step.number) : h("p", { class: "muted" }, t("kernel")),
       details(step, found));

@@ -43,15 +43,31 @@ export function rulesOf(service, { ontrace }) {
     shown.removeAttribute("aria-busy");
   }
 
+  const wrong = h("ul", { class: "findings", "aria-label": t("findings") });
+  async function examine() {
+    const { findings } = await post("api/findings", { service: service.key });
+    fill(wrong, findings.map((each) => finding(each)));
+  }
+  examine().catch(() => fill(wrong));
+
   const follow = () => ontrace({ destination: targets[0]?.follow ?? service.key, protocol: targets[0]?.protocol ?? "TCP" });
   const panel = h("div", { class: "opened" },
-    facts(service),
+    wrong, facts(service),
     targets.length > 0 && h("div", { class: "asks" }, h("h3", {}, t("rulesOf")), from.element, to.element,
       h("button", { type: "button", class: "primary", onclick: follow }, t("follow"))),
     shown);
   if (targets.length) ask();
   if (targets.length && again) setTimeout(() => { if (panel.isConnected) ask(); }, SETTLING);
   return panel;
+}
+
+// What the doctor says: in English, as its words are also codes.
+function finding(each) {
+  return h("li", { class: `finding ${each.severity}` },
+    h("strong", {}, each.message),
+    each.field && h("span", { class: "mono muted" }, each.field),
+    each.evidence.map((line) => h("span", { class: "mono" }, line)),
+    each.command && h("code", { class: "command" }, each.command));
 }
 
 function facts(service) {
