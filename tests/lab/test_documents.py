@@ -30,6 +30,7 @@ def shell(lab: Lab) -> Iterator[Shell]:
     files = [word for story in STORIES for word in ("-f", str(story.with_suffix(".yaml")))]
     lab.kubectl("delete", "--ignore-not-found", *files)
     lab.kubectl("delete", "--ignore-not-found", "namespace", "shop")
+    lab.kubectl("label", "node", "--all", "node.kubernetes.io/exclude-from-external-load-balancers-")
     lab.kubectl("label", "--overwrite", "pod", "web-a", "web-b", "web-c", "app=web", allow=True)
 
 
@@ -45,6 +46,6 @@ def test_the_manifest_shown_is_the_one_applied(page: Path) -> None:
 
 
 def test_every_page_that_shows_a_lab_is_followed() -> None:
-    assert {page.stem for page in PAGES} >= {"dns", "doctor", "proxy", "trace"}
+    assert {page.stem for page in PAGES} >= {"dns", "doctor", "loadbalancer", "proxy", "trace"}
     index = (DOCS / "stories" / "README.md").read_text()
     assert [story.name for story in STORIES if f"({story.name})" not in index] == []
