@@ -54,13 +54,15 @@ class Swept:
 class Report:
     """What one sync did: transactions applied, lines (or elements and rules) in them; `families` are those that there
     was anything to do for, `swept` those whose connections were looked through. `refused` are the ports that the
-    kernel does not take, and why: of them stands what stood before (`dataplane.isolate`)."""
+    kernel does not take, and why: of them stands what stood before (`dataplane.isolate`). `uncleaned`: how often, since
+    the last one, what another proxy left could not be taken away."""
 
     transactions: int = 0
     lines: int = 0
     families: Mapping[Family, Work] = field(default_factory=dict)
     swept: Mapping[Family, Swept] = field(default_factory=dict)
     refused: Mapping[PortKey, Refused] = field(default_factory=dict)
+    uncleaned: Mapping[Family, int] = field(default_factory=dict)
 
     @property
     def flows_deleted(self) -> int:

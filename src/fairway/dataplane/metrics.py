@@ -61,6 +61,9 @@ class ProxyMetrics(Observer):
             for word in _KINDS.values()
         }
         self._failures = _failures(mode)
+        self._cleanups = counter(
+            f"{_SYNC}_nftables_cleanup_failures_total", "Times an earlier proxy's rules could not be removed.", *_IP
+        )
         self._without = gauge(
             f"{_SYNC}_no_local_endpoints_total",
             "Service ports whose policy is Local and that no endpoint of this node serves.",
@@ -73,7 +76,7 @@ class ProxyMetrics(Observer):
         )
         self._owned = gauge(f"{_SYNC}_iptables_total", "Rules in chains of ours.", "table", *_IP)
         self._written = gauge(f"{_SYNC}_iptables_last", "Rules written by the last sync.", "table", *_IP)
-        self._of_mode = (self._owned, self._written) if mode == "iptables" else ()
+        self._of_mode = (self._owned, self._written) if mode == "iptables" else (self._cleanups,)
         self._lines = counter(f"fairway_proxy_{mode}_lines_total", "Lines or elements sent to the kernel.")
         self._repairs = counter("fairway_proxy_repairs_total", "Times others had changed our rules.", "program")
         self._withheld = gauge("fairway_proxy_withheld_ports", "Service ports that the kernel refuses.")
@@ -118,6 +121,8 @@ class ProxyMetrics(Observer):
         self._count_without(update, None if not self._synced else update.changed)
         self._lines.add(report.lines)
         self._withheld.set(len(report.refused))
+        for family, times in report.uncleaned.items():
+            self._cleanups.add(times, family)
         self._synced = True
 
     def refused(self, update: Update, error: KernelError) -> None:

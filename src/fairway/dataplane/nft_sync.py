@@ -6,7 +6,9 @@ at the table, it is laid again as a whole, in one transaction that no packet see
 
 from __future__ import annotations
 
+import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +25,8 @@ from fairway.desired.model import Settings
 from fairway.kernel.base import Conntrack, KernelError, Netfilter, Nftables, Notice, Refused
 from fairway.packet import Family
 from fairway.ruleset import nft
+
+_log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
 """How often clients are struck off the list while packets go on writing to it."""
@@ -52,6 +56,9 @@ class NftSync:
         self._netfilter = netfilter
         self._sweeper = Sweeper(conntrack)
         self._standing: dict[Family, _Standing] = {}
+        self._unclean: set[Family] = set()  # where an earlier proxy's iptables rules may be left
+        self._uncleaned: Counter[Family] = Counter()  # how often they could not be removed, since the last report
+        self._told: set[Family] = set()
         self._pending = Pending()
         self._generation = 0  # the kernel's count if nobody but us has changed anything since all was known to be right
         self._seen = 0  # the same since it was last looked at
@@ -77,14 +84,18 @@ class NftSync:
             else:
                 if self._pending.concerns(family) or len(applied) > before:
                     works[family] = Work(time.monotonic() - begun)
+        if applied:  # a sync that has nothing to do costs nothing
+            self._clear_away()
         raise_first(failures)
         swept = self._sweeper.sweep(update, self._pending, self._families())
         self._pending.done()
-        return Report(len(applied), sum(_lines(changes) for changes in applied), works, swept)
+        uncleaned, self._uncleaned = self._uncleaned, Counter()
+        return Report(len(applied), sum(map(_lines, applied)), works, swept, uncleaned=uncleaned)
 
     def intact(self) -> bool:
         """Whether our tables seem untouched: nobody has changed anything, or at least their chains have all their
         rules. Cheap, whatever the number of Services. Raises KernelError."""
+        self._clear_away()
         generation = self._nftables.generation()
         if generation in (self._generation, self._seen):
             return True
@@ -212,8 +223,8 @@ class NftSync:
                 continue
 
     def _take_over(self, book: Book, ports: Ports) -> Generator[Sequence[nft.Change], None, _Standing]:
-        """Lay the whole table over whatever stands, clients remembered; then take away what another proxy laid in
-        iptables.
+        """Lay the whole table over whatever stands, clients remembered; what another proxy laid in iptables is to be
+        taken away then.
 
         A table of ours keeps its sets and chains, and only what is in them is replaced: a packet that is under way
         goes by the rules as they were when it came, and those of a deleted table ask sets that are empty by then. One
@@ -232,9 +243,23 @@ class NftSync:
         except Refused:
             table = filled(table, dict(self._clients(table, book)))
             yield self._transact([reference, nft.DeleteTable(table_name(family)), *nft.creation(table)])
-        if self._netfilter is not None:
-            self._sweeper.inherit(predecessors.remove_rules(self._netfilter, family))
+        self._unclean.add(family)
         return standing
+
+    def _clear_away(self) -> None:
+        """Take away what another proxy laid in iptables, now that our tables stand. Where that cannot be done (no
+        program, no such family), Services are served all the same; it is tried again with every look."""
+        for family in [*self._unclean]:
+            try:
+                if self._netfilter is not None:
+                    self._sweeper.inherit(predecessors.remove_rules(self._netfilter, family))
+            except KernelError as error:
+                self._uncleaned[family] += 1
+                if family not in self._told:
+                    _log.warning("what another proxy may have left in iptables for %s stays: %s", family, error)
+                self._told.add(family)
+            else:
+                self._unclean.discard(family)
 
     def _clients(self, table: nft.Table, book: Book) -> Iterator[tuple[str, dict[bytes, nft.Element]]]:
         """The clients remembered in the table that stands, those who may go on as they did, for the one to come."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
 from fairway.client.informer import Change
 from fairway.dataplane.base import Report, Swept, Update, Work
 from fairway.dataplane.metrics import ProxyMetrics
@@ -120,3 +122,47 @@ def test_services_without_an_endpoint_here() -> None:
 
     scene.apply(Update(wanted.settings, {}, frozenset(ports)))
     assert scene.value(name) == 0
+
+
+SYNC = "kubeproxy_sync_proxy_rules_"
+EITHER_MODE = {
+    "kubeproxy_conntrack_reconciler_deleted_entries_total",
+    "kubeproxy_conntrack_reconciler_sync_duration_seconds",
+    "kubeproxy_network_programming_duration_seconds",
+    "kubeproxy_proxy_healthz_total",
+    "kubeproxy_proxy_livez_total",
+    "kubeproxy_sync_full_proxy_rules_duration_seconds",
+    "kubeproxy_sync_partial_proxy_rules_duration_seconds",
+    f"{SYNC}duration_seconds",
+    f"{SYNC}endpoint_changes_pending",
+    f"{SYNC}endpoint_changes_total",
+    f"{SYNC}last_queued_timestamp_seconds",
+    f"{SYNC}last_timestamp_seconds",
+    f"{SYNC}no_local_endpoints_total",
+    f"{SYNC}service_changes_pending",
+    f"{SYNC}service_changes_total",
+}
+ITS_OWN = {
+    "iptables": {
+        f"{SYNC}iptables_last",
+        f"{SYNC}iptables_partial_restore_failures_total",
+        f"{SYNC}iptables_restore_failures_total",
+        f"{SYNC}iptables_total",
+    },
+    "nftables": {f"{SYNC}nftables_cleanup_failures_total", f"{SYNC}nftables_sync_failures_total"},
+}
+
+
+@pytest.mark.parametrize("mode", list(ITS_OWN))
+def test_every_number_of_kube_proxy_is_told_in_its_mode(mode: str) -> None:
+    """Those of KEP-3866 and of the reference's page of metrics; packets that iptables rules count are told beside
+    these (tests/kernel/test_proxy_command.py)."""
+    told = {metric.name for metric in ProxyMetrics(mode).metrics()}
+
+    assert {name for name in told if name.startswith("kubeproxy_")} == EITHER_MODE | ITS_OWN[mode]
+
+
+def test_what_an_earlier_proxy_left_could_not_be_removed() -> None:
+    scene = Scene("nftables")
+    scene.apply(nothing(), Report(uncleaned={Family.IPV6: 2}))
+    assert scene.value(f"kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total{V6}") == 2

@@ -274,6 +274,39 @@ def test_another_proxy_s_rules_go_after_ours_stand(kernel: FakeNftables) -> None
     assert elements(kernel) == wanted(TWO)
 
 
+class NoPrograms(FakeNetfilter):
+    """A node without iptables, until somebody installs it."""
+
+    installed = False
+
+    def save(self, family: Family, table: str = "") -> str:
+        if not self.installed:
+            raise KernelError("ip6tables-save is not installed")
+        return super().save(family, table)
+
+
+def test_services_are_served_where_iptables_cannot_be_asked_for_what_is_left_in_it(
+    kernel: FakeNftables, caplog: pytest.LogCaptureFixture
+) -> None:
+    netfilter = NoPrograms()
+    netfilter.installed = True
+    RuleSync(netfilter, FakeConntrack()).sync(Update.of(TWO))
+    netfilter.installed = False
+    sync = NftSync(kernel, FakeConntrack(), netfilter)
+
+    report = sync.sync(Update.of(TWO))
+
+    assert elements(kernel) == wanted(TWO)
+    assert report.uncleaned == {Family.IPV4: 1, Family.IPV6: 1}
+    assert sync.sync(Update.of(TWO)).uncleaned == {}
+    assert sync.intact() and len(caplog.records) == 2
+
+    netfilter.installed = True
+    assert sync.intact()
+    assert "KUBE-" not in netfilter.save(Family.IPV4)
+    assert sync.sync(Update.of(THREE)).uncleaned == {Family.IPV4: 1, Family.IPV6: 1}
+
+
 def test_iptables_mode_takes_the_tables_away(kernel: FakeNftables, sync: NftSync) -> None:
     sync.sync(Update.of(TWO))
     netfilter = FakeNetfilter()
