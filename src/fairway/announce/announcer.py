@@ -178,9 +178,10 @@ class Announcer:
     def _heard(self, device: str, said: Heard) -> None:
         """Others on the segment speak of an address that is ours."""
         address = str(said.address)
-        self._obey(self.member.heard(address))
+        claimed = isinstance(said, Tells)
+        self._obey(self.member.heard(address, said.mac.hex(":"), claimed))
         now = self._clock()
-        if not isinstance(said, Tells) or not self._may_answer(address):
+        if not claimed or not self._may_answer(address):
             return
         if now - self._defended.get(address, now - DEFENCE_SECONDS) >= DEFENCE_SECONDS:
             self._defended[address] = now
@@ -221,7 +222,8 @@ class Announcer:
             return
         if found != self._interfaces:
             self._interfaces = found
-            self.member.reach(responder.reach(found, self._place.devices))
+            devices = responder.speakers(found, self._place.devices)
+            self.member.reach(responder.reach(found, self._place.devices), responder.macs(devices))
             self._attend()
         if self._responder.check():
             self._schedule = {address: _Schedule(0, 0.0) for address in self._schedule}

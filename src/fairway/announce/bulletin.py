@@ -37,13 +37,14 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Bulletin(msgspec.Struct, frozen=True, omit_defaults=True):
     """A node's word. `host` tells machines of one name apart; `reach` are the networks on whose segments it can
-    answer; it is to be believed for `lapse` seconds, as its reader counts them, after it was first seen. `leaving`:
-    it will not come again."""
+    answer, `macs` its own there; it is to be believed for `lapse` seconds, as its reader counts them, after it was
+    first seen. `leaving`: it will not come again."""
 
     node: str
     host: str = ""
     claims: dict[str, Claim] = {}
     reach: tuple[str, ...] = ()
+    macs: tuple[str, ...] = ()
     lapse: float = 0.0
     leaving: bool = False
 

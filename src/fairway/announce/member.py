@@ -9,9 +9,9 @@ is longer than `hold`, who counts as dead has stopped. Clocks may drift by a ten
 begin with (1) again. Watches may be late, Leases of others may be misread as old: the reading of (2) decides.
 
 A node that loses the API cannot know whether it is alone with that. If the API is away for all, nobody can take over,
-and nobody shall fall silent: so it goes on *alone*, and gives up when it hears on the segment that another probes for
-its address or announces it. Who takes over from a dead node probes first. A node alone probes, too, so that it is
-told when it missed that; and one that was not running for `stall` seconds goes on with nothing.
+and nobody shall fall silent: so it goes on *alone*, and gives up when it hears on the segment that another node probes
+for its address, or that anybody announces it. Who takes over from a dead node probes first. A node alone probes, too,
+so that it is told when it missed that; and one that was not running for `stall` seconds goes on with nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Timing:
     idle_lapse: float = 25.0
     patience: float = 0.4
     settle: float = 0.1
-    stall: float = 0.3
+    stall: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < 2 * self.renew < self.hold or self.hold * 1.2 > self.lapse or self.idle * 2 > self.idle_lapse:
@@ -112,6 +112,7 @@ class Member:
         self._host = host
         self._timing = timing
         self._reach: tuple[str, ...] = ()
+        self._macs: tuple[str, ...] = ()
         self._said: Bulletin | None = None
         self._sent = self._ran = self._valid = now
         self._joined: float | None = None
@@ -133,9 +134,9 @@ class Member:
         self.wishes = wishes
         self._wished += 1
 
-    def reach(self, networks: tuple[str, ...]) -> None:
-        """The networks on whose segments this node can answer."""
-        self._reach = networks
+    def reach(self, networks: tuple[str, ...], macs: tuple[str, ...]) -> None:
+        """The networks on whose segments this node can answer, and its MACs there."""
+        self._reach, self._macs = networks, macs
 
     def inherit(self, left: Bulletin) -> None:
         """This node's own Lease, as a process before this one left it."""
@@ -187,12 +188,14 @@ class Member:
         self._cut_off = True
         self._drop([address for address, claim in self.mine.items() if claim.stage is Stage.WANTED])
 
-    def heard(self, address: str) -> Turn:
-        """Somebody else probes for the address on the segment, or announces it."""
+    def heard(self, address: str, mac: str, claimed: bool) -> Turn:
+        """Somebody else announces the address on the segment (`claimed`), or probes for it: other nodes do that before
+        they take it, and any host that looks for an address of its own."""
         claim = self.mine.get(address)
         if claim is None or claim.stage is not Stage.ALONE:
             return Turn()
-        return Turn(cease=self._drop([address]))
+        by_node = any(mac in each.bulletin.macs for each in self.others.values())
+        return Turn(cease=self._drop([address])) if claimed or by_node else Turn()
 
     def leave(self) -> None:
         """Claim nothing any more, and give to others what they ask for; `quit` is the end."""
@@ -380,7 +383,7 @@ class Member:
         }
         lapse = self._timing.lapse if claims else self._timing.idle_lapse
         reach = () if self._leaving else self._reach
-        return Bulletin(self._me, self._host, claims, reach, lapse, self._leaving and not claims)
+        return Bulletin(self._me, self._host, claims, reach, self._macs, lapse, self._leaving and not claims)
 
     def _is_due(self, bulletin: Bulletin, now: float) -> bool:
         if self._said is None:

@@ -6,20 +6,21 @@ else of the node changes.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import ipaddress
 import logging
 import socket
 import struct
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from fairway.announce import filters, packets
 from fairway.announce.packets import Asks, Heard
 from fairway.node import Address, Interface
 
-AT_ONCE = 64
-"""Frames of one socket handled before others have their turn."""
+AT_ONCE = 1024
+"""Frames of one socket taken in before any is answered: more than its buffer holds."""
 
 _SO_ATTACH_FILTER = 26
 _PACKET_IGNORE_OUTGOING = 23  # Linux 4.20
@@ -231,6 +232,20 @@ def reach(interfaces: Sequence[Interface], chosen: Collection[str]) -> tuple[str
     if chosen:
         return ("0.0.0.0/0", "::/0") if any(each.name in chosen for each in interfaces) else ()
     return tuple(sorted({str(one.network) for each in interfaces for one in _segments(each)}))
+
+
+def speakers(interfaces: Sequence[Interface], chosen: Collection[str]) -> tuple[str, ...]:
+    """The devices on which any address may be answered for."""
+    return tuple(each.name for each in interfaces if (each.name in chosen if chosen else any(_segments(each))))
+
+
+def macs(devices: Iterable[str]) -> tuple[str, ...]:
+    """Their MACs; those that are gone, or no Ethernet, have none."""
+    found = []
+    for device in devices:
+        with contextlib.suppress(OSError):
+            found.append(_mac(device).hex(":"))
+    return tuple(sorted(found))
 
 
 def _segments(interface: Interface) -> Iterator[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:

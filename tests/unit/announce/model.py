@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from fairway.announce.announcer import ALONE_SECONDS, ANSWER_SECONDS, PROBE_SECONDS, PROBES, RETRY_SECONDS, TICK_SECONDS
@@ -93,7 +94,7 @@ class Node:
         if left is not None:
             self.member.inherit(left[0])
             self._version = left[1]
-        self.member.reach(REACH)
+        self.member.reach(REACH, (name,))
         self.member.wish(wishes)
         for other, (said, version) in world.leases.items():
             self.told(other, said, version)
@@ -234,11 +235,11 @@ class Node:
         for other in self.world.nodes.values():
             if other is not self and self.cable:
                 delay = self.world.random.uniform(0.0001, 0.002)
-                self.world.after(delay, other, lambda other=other: other.hear(address, self))  # type: ignore[misc]
+                self.world.after(delay, other, partial(other.hear, address, self, self.answers(address)))
 
-    def hear(self, address: str, speaker: Node) -> None:
+    def hear(self, address: str, speaker: Node, claimed: bool) -> None:
         if not self.cable:
             return
-        self.obey(self.member.heard(address))
-        if self.answers(address) and speaker.cable:
-            self.world.after(0.001, speaker, lambda: speaker.obey(speaker.member.heard(address)))
+        self.obey(self.member.heard(address, speaker.name, claimed))
+        if self.answers(address) and speaker.cable and not claimed:
+            self.world.after(0.001, speaker, partial(speaker.hear, address, self, True))

@@ -91,7 +91,7 @@ def test_services_that_share_an_address_are_announced_together() -> None:
 
 def lease(name: str, *claims: str, age: float = 0.1, reach: tuple[str, ...] = ("10.0.0.0/24",)) -> dict[str, Any]:
     held = {address: Claim(1, "2026-01-01T00:00:00.123456Z", "nobody announced it", True) for address in claims}
-    said = Bulletin(name, "host", held, reach, 1.2 if claims else 25.0)
+    said = Bulletin(name, "host", held, reach, (), 1.2 if claims else 25.0)
     return bulletin.lease(said, "", "", micro_stamp(NOW - age))
 
 
@@ -145,7 +145,7 @@ def test_a_lease_that_says_nothing_sensible_is_passed_over(damage: Any) -> None:
 
 
 def test_a_bulletin_comes_back_as_it_was_said() -> None:
-    said = Bulletin("node-a", "host", {V4: Claim(3, "now", "why", True)}, ("10.0.0.0/24",), 1.2)
+    said = Bulletin("node-a", "host", {V4: Claim(3, "now", "why", True)}, ("10.0.0.0/24",), ("02:00:00:00:00:0a",), 1.2)
     found = bulletin.lease(said, "uid-of-node", "17", "2026-01-01T00:00:00.000000Z")
     assert bulletin.posted(found) == bulletin.Posted(said, "17")
     assert found["metadata"]["ownerReferences"][0]["uid"] == "uid-of-node"
