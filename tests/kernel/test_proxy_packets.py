@@ -21,7 +21,7 @@ from fairway.desired.view import ServiceView
 from fairway.kernel.linux.conntrack import LinuxConntrack
 from fairway.kernel.linux.netfilter import Backend, LinuxNetfilter
 from fairway.kernel.linux.nftables import LinuxNftables
-from fairway.packet import Packet, Protocol, Verdict
+from fairway.packet import Family, Packet, Protocol, Verdict
 from tests.kernel.proxy_scene import NODE_ADDRESS, OUTSIDE, PODS, PORT, REFUSED, SILENT, Scene, scene
 from tests.unit.desired.objects import endpoint, endpoint_slice, service
 
@@ -172,6 +172,58 @@ def test_udp_follows_its_endpoint_within_one_flow(world: Scene, rules: Programme
         sender.sendto(b"?", (CLUSTER_IP, 80))
         assert sender.recv(100) == b"10.244.0.6 10.244.0.7"
         assert rules.sync(Update.of(state(world, *ALL[1:], protocol="UDP", **udp))).flows_deleted == 0
+
+
+UDP: dict[str, Any] = {"ports": [{"port": 80, "protocol": "UDP", "nodePort": NODE_PORT}]}
+MOVED: dict[str, Any] = {"ports": [{"port": 80, "protocol": "UDP", "nodePort": NODE_PORT + 1}]}
+OTHER_VIP = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.11"}]}}}
+WAYS = {
+    "cluster IP": ("pod-7", CLUSTER_IP, 80),
+    "node port": ("outside", NODE_ADDRESS, NODE_PORT),
+    "VIP": ("outside", VIP, 80),
+}
+OTHERS, IT = {"loadBalancerSourceRanges": ["8.8.8.0/24"]}, {"loadBalancerSourceRanges": [f"{OUTSIDE}/32"]}
+LOCAL, GOING = {"externalTrafficPolicy": "Local"}, endpoint(ALL[0], ready=False, serving=True, terminating=True)
+TRANSITIONS: dict[str, tuple[tuple[Any, ...], dict[str, Any], set[str]]] = {
+    "one endpoint more": ((ALL[0], ALL[1]), UDP, {*WAYS}),
+    "another endpoint": ((ALL[1],), UDP, set()),
+    "not ready": ((endpoint(ALL[0], ready=False), ALL[1]), UDP, set()),
+    "going, and others serve": ((GOING, ALL[1]), UDP, set()),
+    "going, and nobody else serves": ((GOING,), UDP, {*WAYS}),
+    "scaled to zero": ((), UDP, set()),
+    "the Service is gone": ((), {}, set()),
+    "the node port has moved": ((ALL[0],), MOVED, {"cluster IP", "VIP"}),
+    "the balancer has moved": ((ALL[0],), {**UDP, **OTHER_VIP}, {"cluster IP", "node port"}),
+    "its ranges let others in": ((ALL[0],), {**UDP, **OTHERS}, {"cluster IP", "node port"}),
+    "its ranges let it in": ((ALL[0],), {**UDP, **IT}, {*WAYS}),
+    "outsiders are for this node's": ((ALL[0],), {**UDP, **LOCAL}, {*WAYS}),
+    "outsiders are for others' nodes": ((endpoint(ALL[0], on="node-b"),), {**UDP, **LOCAL}, {"cluster IP"}),
+}
+
+
+@pytest.mark.parametrize("rules", ["nftables"], indirect=True)  # which flows end is the same in every mode
+@pytest.mark.parametrize("transition", list(TRANSITIONS))
+def test_exactly_those_flows_end_that_are_served_otherwise(world: Scene, rules: Programmer, transition: str) -> None:
+    endpoints, spec, left = TRANSITIONS[transition]
+    conntrack = LinuxConntrack(world.paths["node"])
+
+    def standing() -> set[str]:
+        found = {(flow.destination, flow.destination_port) for flow in conntrack.flows(Family.IPV4, 17)}
+        return {way for way, (_, address, port) in WAYS.items() if (address, port) in found}
+
+    rules.sync(Update.of(state(world, ALL[0], protocol="UDP", **UDP)))
+    for who, address, port in WAYS.values():
+        with world.datagrams(who) as sender:
+            sender.settimeout(20)  # on a machine that has other things to do
+            sender.sendto(b"?", (address, port))
+            assert sender.recv(100).split()[0] == ALL[0].encode()
+    assert standing() == {*WAYS}
+
+    report = rules.sync(Update.of(state(world, *endpoints, protocol="UDP", **spec)))
+
+    assert standing() == left
+    assert report.flows_deleted == len(WAYS) - len(left)
+    rules.sync(Update.of(state(world)))
 
 
 def test_node_ports_on_loopback_where_asked_for(world: Scene, rules: Programmer) -> None:

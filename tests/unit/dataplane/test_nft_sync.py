@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,6 +83,43 @@ def test_a_change_within_a_size_is_one_transaction_of_its_own_elements(kernel: F
     assert kinds(changes) == {AddElements, DeleteElements}
     assert (report.transactions, report.lines) == (1, 4)  # an endpoint and a hairpin each go and come
     assert elements(kernel) == wanted(moved)
+
+
+class Unread(FakeNftables):
+    """Says what it is asked to list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed: list[str] = []
+
+    def read(self, table: nft.TableName) -> nft.Table | None:
+        self.listed.append("read")
+        return super().read(table)
+
+    def elements(self, table: nft.TableName, kept: nft.Set) -> Sequence[tuple[bytes, Element]]:
+        self.listed.append(kept.name)
+        return super().elements(table, kept)
+
+    def chains(self, table: nft.TableName) -> Mapping[str, int] | None:
+        self.listed.append("chains")
+        return super().chains(table)
+
+    def sets(self, table: nft.TableName) -> Collection[str]:
+        self.listed.append("sets")
+        return super().sets(table)
+
+
+def test_changes_list_nothing_but_the_clients_of_a_sticky_service_that_lost_an_endpoint() -> None:
+    kernel = Unread()
+    sync = NftSync(kernel, FakeConntrack())
+    sync.sync(Update.of(ONE))
+    kernel.listed.clear()
+
+    for changed in (TWO, THREE, NOTHING, TWO, ONE, state("10.244.0.5", **STICKY), state("10.244.0.6", **STICKY)):
+        assert kernel.listed == []
+        sync.sync(Update.of(changed))
+
+    assert kernel.listed == ["affinity"]
 
 
 def test_a_new_map_and_its_rule_go_ahead_of_the_elements(kernel: FakeNftables, sync: NftSync) -> None:
