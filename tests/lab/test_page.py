@@ -89,7 +89,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 def visit(page: Page, address: str) -> None:
     """Open the page and wait until it knows the whole cluster."""
     page.goto(address)
-    expect(page.locator("#place .dot.live")).to_be_visible()
+    expect(page.locator("#looked-at .dot.live")).to_be_visible()
 
 
 def choose(page: Page, label: str, typed: str, chosen: str) -> None:
@@ -283,6 +283,13 @@ def test_chinese_and_dark(browser: Browser, address: str) -> None:
     page.get_by_role("button", name="English").click()
     expect(page.locator(".why")).to_contain_text("reaches one of 2 endpoints")
     context.close()
+
+
+def test_a_server_that_ends_is_told_and_ends_at_once(page: Page, kubeconfig: Path) -> None:
+    with shown("--kubeconfig", str(kubeconfig)) as address:
+        visit(page, address)
+    expect(page.locator("#looked-at")).to_have_text("Connection lost; trying again")
+    expect(page.locator(".endpoint").first).to_be_visible()  # what was known stays
 
 
 def answer(address: str, path: str, **headers: str) -> tuple[int, str]:

@@ -75,7 +75,7 @@ function segment(stop, onchain) {
   if (stop.kind === "packet") return h("div", { class: "segment begin" }, t("start"));
   if (stop.kind === "end") {
     return h("div", { class: `segment end to-${stop.verdict}` },
-      h("span", { class: "mono" }, stop.endpoint || stop.end),
+      h("span", { class: stop.endpoint ? "mono" : "" }, stop.endpoint || stop.end),
       stop.pod && h("span", { class: "muted" }, stop.pod),
       stop.masqueraded && h("span", { class: "tag" }, t("masqueraded")));
   }

@@ -32,9 +32,14 @@ const PARTS = /((?:-m comment )?--comment (?:"(?:[^"\\]|\\.)*"|\S+)|comment "(?:
 // Comments fade, targets stand out.
 function parts(text) {
   return text.split(PARTS).map((part, index) => {
-    if (index % 2 === 0) return part;
-    return h("span", { class: part.includes("comment") ? "comment" : "target" }, part);
+    if (index % 2 === 0) return words(part);
+    return h("span", { class: part.includes("comment") ? "comment" : "target" }, words(part));
   });
+}
+
+// Lines break between words only, never behind the dash of an option.
+function words(text) {
+  return text.split(/(\s+)/).map((word, index) => (index % 2 || !word ? word : h("span", { class: "word" }, word)));
 }
 
 // Everything about one step, as a list of terms.

@@ -36,9 +36,10 @@ function show({ name, focus = false }) {
     type: "button", role: "tab", id: `tab-${each}`, "aria-selected": String(each === name), "aria-controls": "content",
     tabindex: each === name ? "0" : "-1", onclick: () => go(each),
   }, t(word))));
-  content.setAttribute("aria-labelledby", `tab-${name}`);
   files = opener(about.grounds, took);
   shown = make(name);
+  shown.element.setAttribute("role", "tabpanel");
+  shown.element.setAttribute("aria-labelledby", `tab-${name}`);
   fill(content, shown.element);
   if (focus) (shown.focus ?? (() => content.focus()))();
 }
@@ -70,8 +71,8 @@ function place() {
   const words = !about.reads ? about.name
     : cluster.trouble ? t("unreachable", { e: cluster.trouble })
       : cluster.synced && !cluster.live ? t("lost") : about.name;
-  fill(document.getElementById("place"), words && h("span", { class: `dot ${state}` }), words);
-  document.getElementById("place").title = how ? t(how, { n: about.node }) : "";
+  fill(document.getElementById("looked-at"), words && h("span", { class: `dot ${state}` }), words);
+  document.getElementById("looked-at").title = how ? t(how, { n: about.node }) : "";
 }
 
 function speak() {

@@ -202,7 +202,7 @@ function end(outcome, onclick) {
   bar.firstChild.style.width = `${Math.max(outcome.part * 100, 1)}%`;
   return h("button", { type: "button", class: `outcome to-${outcome.verdict}`, "aria-pressed": "false", onclick, disabled: !outcome.branches.length },
     h("span", { class: "part" }, bar, h("span", { class: "share" }, outcome.share)),
-    h("span", { class: "what" }, h("strong", {}, outcome.end),
-      outcome.leaves && h("span", { class: "muted" }, `${outcome.leaves}; ${t("seen", { a: outcome.seen })}`)),
+    h("strong", { class: "what" }, outcome.end),
+    h("span", { class: "muted how" }, outcome.leaves && `${outcome.leaves}; ${t("seen", { a: outcome.seen })}`),
     outcome.masqueraded && h("span", { class: "tag" }, t("masqueraded")));
 }
