@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, 
 from fairway.client.base import Client
 from fairway.objects import kinds
 from tests.contract.served import served
-from tests.lab.cluster import FAIRWAY
+from tests.lab.cluster import FAIRWAY, until
 from tests.lab.page_cluster import ask, populate, slice_of
 
 CHROMIUM = shutil.which("chromium") or ""
@@ -31,9 +32,11 @@ expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager
-def shown(*words: str) -> Iterator[str]:
+def shown(*words: str, **environment: str) -> Iterator[str]:
     """The command; the value is the address it prints."""
-    process = subprocess.Popen([*FAIRWAY, "ui", *words], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*FAIRWAY, "ui", *words], stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
     try:
         assert process.stdout
         found = re.search(r"http://\S+", process.stdout.readline())
@@ -283,6 +286,24 @@ def test_chinese_and_dark(browser: Browser, address: str) -> None:
     page.get_by_role("button", name="English").click()
     expect(page.locator(".why")).to_contain_text("reaches one of 2 endpoints")
     context.close()
+
+
+def test_the_browser_is_led_there_without_the_token_in_its_arguments(browser: Browser, tmp_path: Path) -> None:
+    """`--open` starts what stands in $BROWSER; the way it is given leads to the page."""
+    said, program = tmp_path / "said", tmp_path / "browser"
+    program.write_text(f'#!/bin/sh\necho "$1" > {said}.new && mv {said}.new {said}\n')
+    program.chmod(0o700)
+    rules = str(DUMPS / "httpd-clusterip-nodeport-grep-2017.txt")
+    with shown("--open", "--rules", rules, BROWSER=f"{program} %s") as address:
+        until(said.exists, "the browser was started")
+        way = said.read_text().strip()
+        assert way.startswith("file://")
+        assert address.partition("token=")[2] not in way
+        page = browser.new_page()
+        page.goto(way)
+        expect(outcomes(page)).to_have_count(3)
+        page.close()
+    assert not Path(way.removeprefix("file://")).exists()
 
 
 def test_a_server_that_ends_is_told_and_ends_at_once(page: Page, kubeconfig: Path) -> None:

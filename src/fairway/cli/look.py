@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
+import tempfile
 import webbrowser
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from fairway.cli.base import LAB_OPTION, fail, need_root
+from fairway.cli.base import LAB_OPTION, need_root, warn
 from fairway.cli.names import KUBECONFIG_OPTION
 
 
@@ -43,9 +46,21 @@ def ui(port: int, opens: bool, names: tuple[str, ...], node: str, cluster_cidr: 
     given = {Path(name).name: saved.read_file(name) for name in names}
     view = showing.choose(kubeconfig, lab, node, cluster_cidr, given)
 
-    def tell(address: str) -> None:
-        click.echo(f"{view.name or 'no cluster; drop a dump on the page'}: {address}")
-        if opens and not webbrowser.open(address):
-            fail("no browser was found; open the address yourself")
+    with ExitStack() as ending:
 
-    run(lambda stop: showing.serve(view, port, tell, stop))
+        def tell(address: str) -> None:
+            click.echo(f"{view.name or 'no cluster; drop a dump on the page'}: {address}")
+            if opens:
+                folder = ending.enter_context(tempfile.TemporaryDirectory(prefix="fairway-"))
+                if not webbrowser.open(_way(Path(folder), address).as_uri()):
+                    warn("no browser was found; open the address yourself")
+
+        run(lambda stop: showing.serve(view, port, tell, stop))
+
+
+def _way(folder: Path, address: str) -> Path:
+    """A file that leads to the address. Programs' arguments are seen by everybody on the machine, and the address bears
+    the token; the folder is its owner's alone."""
+    file = folder / "fairway.html"
+    file.write_text(f'<!DOCTYPE html><meta http-equiv="refresh" content="0;url={html.escape(address)}">')
+    return file

@@ -31,7 +31,8 @@ class Door:
     port: int
 
     def stranger(self, headers: Mapping[str, str]) -> Refusal | None:
-        """What is wrong with a request whoever sends it: it was not meant for us, or another page sends it."""
+        """What is wrong with a request whoever sends it: it was not meant for us, or another page sends it. Links of
+        others may lead here: the page alone tells nothing."""
         hosts = [f"{name}:{self.port}" for name in NAMES] + (list(NAMES) if self.port == 80 else [])
         host = headers.get("host", "").lower()
         if host not in hosts:
@@ -39,7 +40,8 @@ class Door:
         origin = headers.get("origin", "")
         if origin and origin.lower() != f"http://{host}":
             return Refusal(403, "Pages of others may not ask here.")
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        ours = headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+        if not ours and headers.get("sec-fetch-mode", "") != "navigate":
             return Refusal(403, "Pages of others may not ask here.")
         return None
 

@@ -41,8 +41,12 @@ def test_port_80_stands_in_no_host_line() -> None:
     ],
 )
 def test_pages_of_others_may_not_ask(name: str, value: str, fits: bool) -> None:
-    refusal = DOOR.stranger({**AT_HOME, name: value})
+    refusal = DOOR.stranger({**AT_HOME, name: value, "sec-fetch-mode": "cors"})
     assert (refusal is None) is fits
+
+
+def test_links_of_others_may_lead_here() -> None:
+    assert DOOR.stranger({**AT_HOME, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}) is None
 
 
 @pytest.mark.parametrize(
