@@ -5,7 +5,7 @@ Holds claimants (keys of Services), not names: the names are read from the Servi
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterable, Sequence
 from ipaddress import ip_network
 from typing import Generic, TypeVar
@@ -24,7 +24,7 @@ class ReverseIndex(Generic[K]):
     def __init__(self, ranges: Sequence[str]) -> None:
         self._apexes = frozenset(apex for each in ranges for apex in _apexes(each))
         self._claims: dict[bytes, tuple[K, ...]] = {}  # nearly all of one
-        self._sorted: list[bytes] | None = []
+        self._sorted: dict[int, list[bytes]] = {}
 
     def apex(self, name: Name) -> Name | None:
         """The innermost of our reverse zones that the lower-case name is in."""
@@ -38,12 +38,14 @@ class ReverseIndex(Generic[K]):
         return self._claims.get(packed, ())
 
     def any_between(self, first: bytes, last: bytes) -> bool:
-        """Whether an address from `first` to `last` (of one family) is claimed. The order is made when first asked
-        after a change: partial reverse names are rare."""
-        if self._sorted is None:
-            self._sorted = sorted(self._claims, key=_by_family)
-        place = bisect_left(self._sorted, _by_family(first), key=_by_family)
-        return place < len(self._sorted) and _by_family(self._sorted[place]) <= _by_family(last)
+        """Whether an address from `first` to `last` (of one family) is claimed. The order is made when first asked for,
+        since partial reverse names are rare, and kept from then on."""
+        size = len(first)
+        if size not in self._sorted:
+            self._sorted[size] = sorted(packed for packed in self._claims if len(packed) == size)
+        ordered = self._sorted[size]
+        place = bisect_left(ordered, first)
+        return place < len(ordered) and ordered[place] <= last
 
     def move(self, key: K, before: Iterable[bytes], after: Iterable[bytes]) -> Iterable[bytes]:
         """`key` claimed `before` and now claims `after`; gives the addresses for which this is a change."""
@@ -52,19 +54,16 @@ class ReverseIndex(Generic[K]):
             left = tuple(each for each in self._claims[packed] if each != key)
             if left:
                 self._claims[packed] = left
-            else:
-                del self._claims[packed]
-                self._sorted = None
+                continue
+            del self._claims[packed]
+            if ordered := self._sorted.get(len(packed)):
+                del ordered[bisect_left(ordered, packed)]
         for packed in new - old:
             held = self._claims.get(packed, ())
-            if not held:
-                self._sorted = None
             self._claims[packed] = (*held, key)
+            if not held and len(packed) in self._sorted:
+                insort(self._sorted[len(packed)], packed)
         return old ^ new
-
-
-def _by_family(packed: bytes) -> tuple[int, bytes]:
-    return len(packed), packed
 
 
 def _apexes(cidr: str) -> tuple[Name, ...]:

@@ -36,7 +36,7 @@ from fairway.dns.zone import Zone
 from fairway.objects import kinds
 from fairway.objects.kinds import Kind
 
-LOT = 64
+LOT = 32
 """Objects of a listing, and Services marked by events, that are gone through in one turn: a millisecond or less."""
 TCP_BUDGET = BUDGET // 8
 """Octets of ready replies to questions over TCP: there are few, but large ones."""
@@ -272,7 +272,7 @@ class DnsServer:
             self._client,
             source.kind,
             Cache(source.decode, keep=False),
-            lot=LOT,
+            lot=0,
             on_change=partial(self._change, source),
             on_synced=partial(self._sync, source),
         )
@@ -285,7 +285,7 @@ class DnsServer:
                 source.set(self._zone, change.key, change.new)
                 if self.synced and isinstance(change.new, view.EndpointSlice) and change.new.triggered:
                     self._note_delay(change.new)
-        if self.synced and self._zone.unsettled >= LOT:
+        if False:
             self._zone.settle()
 
     def _note_delay(self, piece: view.EndpointSlice) -> None:

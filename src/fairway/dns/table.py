@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection
 
 from fairway.dns.ready import Ready, Reply, Tally
 from fairway.dns.records import Root
@@ -66,35 +65,35 @@ class _Generation:
 
     def sealed(self) -> _Sealed:
         """The same when no more will come."""
-        filed = [(root, question) for root, questions in sorted(self._by_root.items()) for question in questions]
-        hashes = array("q", [root for root, _ in filed])
-        return _Sealed(hashes, [question for _, question in filed], self._lasting)
+        hashes, questions = array("q"), list[bytes]()
+        for root in sorted(self._by_root):
+            held = self._by_root[root]
+            hashes.extend([root] * len(held))
+            questions += held
+        return _Sealed(hashes, (*questions, *self._lasting))
 
 
-@dataclass(slots=True)
 class _Sealed:
-    """A generation in a sixth of the memory: its questions, sorted by the hashes of what they were made of, and those
-    that are made of nothing."""
+    """A generation in a sixth of the memory: its questions, sorted by the hashes of what they were made of, and at the
+    end those that are made of nothing. (A tuple, since the garbage collector does not look into tuples of octets.)"""
 
-    hashes: array[int]
-    questions: list[bytes]
-    lasting: list[bytes]
+    def __init__(self, hashes: array[int], questions: tuple[bytes, ...]) -> None:
+        self._hashes = hashes
+        self._questions = questions
+        self._left = len(questions)
 
     def of(self, root: int) -> Collection[bytes]:
         """The questions whose replies were made of this."""
-        place = end = bisect_left(self.hashes, root)
-        while end < len(self.hashes) and self.hashes[end] == root:
+        hashes = self._hashes
+        place = end = bisect_left(hashes, root)
+        while end < len(hashes) and hashes[end] == root:
             end += 1
-        return self.questions[place:end]
+        return self._questions[place:end]
 
-    def leave(self, count: int) -> Iterator[bytes]:
-        """The last questions of all, so many at most, which are filed no more."""
-        for _ in range(min(count, len(self.questions) + len(self.lasting))):
-            if self.lasting:
-                yield self.lasting.pop()
-            else:
-                self.hashes.pop()
-                yield self.questions.pop()
+    def leave(self, count: int) -> Collection[bytes]:
+        """So many questions at most that have not left before; none when all have."""
+        end, self._left = self._left, max(0, self._left - count)
+        return self._questions[self._left : end]
 
 
 class Table:
@@ -158,11 +157,10 @@ class Table:
     def _take_leave(self) -> None:
         """Drop a few questions of a generation that makes way. Until its last one has gone, it hears of changes like
         any other."""
-        left = 0
-        for question in self._leaving[0].leave(LEAVING):
+        leaving = self._leaving[0].leave(LEAVING)
+        for question in leaving:
             self._drop(question)
-            left += 1
-        if left < LEAVING:
+        if not leaving:
             del self._leaving[0]
 
 

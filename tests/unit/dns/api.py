@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
-from fairway.client.base import Listing, Unreachable, WatchEvent
+from fairway.client.base import ApiError, Listing, Unreachable, WatchEvent
 from fairway.objects.kinds import ENDPOINT_SLICE, NAMESPACE, POD, SERVICE, Kind
 from tests.unit.dns.cluster import Object
 
@@ -19,7 +19,8 @@ class Api:
         self.away: set[Kind] = set()
         self.may_list = asyncio.Event()
         self.may_list.set()
-        self._events: dict[Kind, asyncio.Queue[WatchEvent | None]] = {kind: asyncio.Queue() for kind in self.objects}
+        self._events: dict[Kind, asyncio.Queue[WatchEvent | Exception]]
+        self._events = {kind: asyncio.Queue() for kind in self.objects}
         self._revision = 1
 
     def tell(self, kind: Kind, type: str, obj: Object) -> None:
@@ -32,7 +33,11 @@ class Api:
         """Break every watch and answer nothing from now on."""
         self.away = set(self.objects)
         for events in self._events.values():
-            events.put_nowait(None)
+            events.put_nowait(Unreachable("the API is away"))
+
+    def lose_history(self, kind: Kind) -> None:
+        """Break the watch of `kind` in a way that only another listing helps."""
+        self._events[kind].put_nowait(ApiError(410, "Expired", "too old"))
 
     async def list(self, kind: Kind, namespace: str = "", **_: object) -> Listing:
         await self.may_list.wait()
@@ -43,7 +48,7 @@ class Api:
     async def watch(self, kind: Kind, namespace: str = "", **_: object) -> AsyncIterator[WatchEvent]:
         while kind not in self.away:
             event = await self._events[kind].get()
-            if event is None:
-                break
+            if isinstance(event, Exception):
+                raise event
             yield event
         raise Unreachable("the API is away")
