@@ -184,7 +184,7 @@ class _Follower(Generic[T]):
                 if change is not None:
                     self.tell((change,))
                 number += 1
-                if False:
+                if number % EVENTS == 0:
                     await asyncio.sleep(0)
 
 

@@ -272,7 +272,7 @@ class DnsServer:
             self._client,
             source.kind,
             Cache(source.decode, keep=False),
-            lot=0,
+            lot=LOT,
             on_change=partial(self._change, source),
             on_synced=partial(self._sync, source),
         )
@@ -285,7 +285,7 @@ class DnsServer:
                 source.set(self._zone, change.key, change.new)
                 if self.synced and isinstance(change.new, view.EndpointSlice) and change.new.triggered:
                     self._note_delay(change.new)
-        if False:
+        if self.synced and self._zone.unsettled >= LOT:
             self._zone.settle()
 
     def _note_delay(self, piece: view.EndpointSlice) -> None:
