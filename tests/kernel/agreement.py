@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from fairway.node import Interface, Node, Route
 from fairway.packet import Family, Packet, Protocol, Verdict
-from fairway.trace.steps import Event, Path, Trace
+from fairway.trace.connections import Connections, Entry, Original
+from fairway.trace.steps import Event, Path, State, Trace
 from tests.golden import nodes
 from tests.kernel.datagrams import Hop
 from tests.kernel.rule_styles import host
@@ -70,6 +71,7 @@ class Told:
     that nothing is seen of it; `open` that it does not know. And what rules count."""
 
     counts: Counts
+    end: State
     device: str = ""
     hop: Hop | None = None
     refused: bool = False
@@ -105,15 +107,14 @@ def _told(path: Path, packet: Packet) -> Told:
         for step in path.steps
         if step.number and step.event not in NOT_COUNTED and _counts(step.rule)
     )
-    verdict = path.outcome.verdict
+    verdict, state = path.outcome.verdict, path.steps[-1].packet
     if verdict in (Verdict.REJECTED, Verdict.DROPPED):
-        return Told(counts, refused=verdict is Verdict.REJECTED)
+        return Told(counts, state, refused=verdict is Verdict.REJECTED)
     if verdict is Verdict.UNKNOWN or not path.source_seen:
-        return Told(counts, open=True)
-    state = path.steps[-1].packet
-    hop = Hop(path.source_seen, packet.source_port, state.destination, state.destination_port)
+        return Told(counts, state, open=True)
+    hop = Hop(path.source_seen, state.source_port, state.destination, state.destination_port)
     device = "" if path.egress.device == "lo" else path.egress.device
-    return Told(counts, device, hop, port_changes=path.outcome.masqueraded)
+    return Told(counts, state, device, hop, port_changes=path.outcome.masqueraded and state.known is None)
 
 
 def _counts(rule: str) -> bool:
@@ -121,12 +122,15 @@ def _counts(rule: str) -> bool:
     return rule.startswith(("-", "!")) or not rule or " counter " in f" {rule}"
 
 
+Follow = Callable[[Packet, Connections], Trace]
+
+
 @dataclass(frozen=True)
 class Scene:
     """How one set of rules is asked: `load` puts the rules into the kernel with all counters at nothing and gives what
     follows packets through them, `counted` reads the counters. `exact` False: they are not compared."""
 
-    load: Callable[[], Callable[[Packet], Trace]]
+    load: Callable[[], Follow]
     counted: Callable[[], Counts]
     exact: bool = True
 
@@ -164,7 +168,7 @@ def _wrong(world: Wires, scene: Scene, sent: Sequence[Packet], tally: Tally) -> 
     """The packets that fare otherwise, and the rules that count otherwise."""
     follow = scene.load()
     world.forget_connections()
-    branches = [told(follow(packet)) for packet in sent]
+    branches = [told(follow(packet, Connections())) for packet in sent]
     met = world.meet(sent, [all(branch.shows for branch in each) for each in branches])
     tally.add(branches, met)
     fates, least, most = [], Counts(), Counts()
@@ -176,11 +180,38 @@ def _wrong(world: Wires, scene: Scene, sent: Sequence[Packet], tally: Tally) -> 
         rules = {rule for branch in fitting for rule in branch.counts}
         least.update({rule: min(branch.counts[rule] for branch in fitting) for rule in rules})
         most.update({rule: max(branch.counts[rule] for branch in fitting) for rule in rules})
-    if fates or not scene.exact or any(branch.open for each in branches for branch in each):
+    counted = scene.counted() if scene.exact else None
+    fates = fates or _wrong_answers(world, follow, sent, branches, met)
+    if fates or counted is None or any(branch.open for each in branches for branch in each):
         return fates, []
-    counted = scene.counted()
-    return [], [
+    differ = [
         f"{rule} counts {counted[rule]}, told {least[rule]} to {most[rule]}"
         for rule in sorted({*counted, *most})
         if not least[rule] <= counted[rule] <= most[rule]
+    ]
+    return [], differ
+
+
+def _wrong_answers(
+    world: Wires, follow: Follow, sent: Sequence[Packet], branches: Sequence[Sequence[Told]], met: Sequence[Seen]
+) -> list[str]:
+    """Datagrams that arrived are answered, and the answers that fare otherwise than told returned."""
+    asked: list[tuple[Packet, list[Told]]] = []
+    for packet, each, seen in zip(sent, branches, met, strict=True):
+        fitting = [branch for branch in each if branch.fits(seen)]
+        if packet.protocol is not Protocol.UDP or len(fitting) != 1 or fitting[0].open or len(seen.places) != 1:
+            continue
+        (device, hop), state = seen.places[0], fitting[0].end
+        if not state.tracked:  # its answer would begin a connection, of whose ports others may be in the way
+            continue
+        reply = Original(hop.destination, hop.source, hop.destination_port, hop.source_port)
+        first = Original(packet.source, packet.destination, packet.source_port, packet.destination_port)
+        entry = Entry(packet.protocol, first, reply, replied=False, mark=state.connection_mark)
+        answer = Packet(*reply[:2], packet.protocol, reply.destination_port, reply.source_port, device)
+        asked.append((answer, told(follow(answer, Connections.of([entry])))))
+    back = world.meet([answer for answer, _ in asked], [all(b.shows for b in each) for _, each in asked])
+    return [
+        f"answer {answer}: {seen}, told {each}"
+        for (answer, each), seen in zip(asked, back, strict=True)
+        if not any(branch.fits(seen) for branch in each)
     ]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from fairway.packet import Family
 from tests.golden import cases
+from tests.golden.test_nft_text import NAMES
 from tests.kernel.rule_styles import as_ipv6
 
 BASES = (
@@ -205,7 +206,7 @@ table inet firewalld {{
 
 def services(chance: random.Random, family: Family) -> str:
     """What the reference's proxy wrote for a golden's Services."""
-    text = cases.nft_text(chance.choice(cases.NAMES))
+    text = cases.nft_text(chance.choice(NAMES))
     wanted = "ip" if family is Family.IPV4 else "ip6"
     tables = re.findall(r"^table \S+ \S+ \{.*?^\}\n?", text, re.MULTILINE | re.DOTALL)
     return "".join(table for table in tables if table.startswith(f"table {wanted} "))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from fairway.assemble.tracing import live
-from fairway.packet import Family, Packet
+from fairway.packet import Family
 from fairway.ruleset.iptables import Ruleset, dump, parse
 from fairway.trace.evidence.gathered import Gathered
-from fairway.trace.steps import Trace
 from fairway.trace.walk import trace
-from tests.kernel.agreement import Counts, Scene, Tally, described, disagreements, random_packets
+from tests.kernel.agreement import Counts, Follow, Scene, Tally, described, disagreements, random_packets
 from tests.kernel.rule_styles import ASIDE, HOOKS, made_up
 from tests.kernel.wires import Wires, inside, wires
 
@@ -64,10 +63,10 @@ def counted(text: str) -> Counts:
 def scene(world: Wires, seen: Gathered, rules: Ruleset, family: Family) -> Scene:
     program, text, about = PROGRAMS[family], dump(rules), seen.scene(family)
 
-    def load() -> Callable[[Packet], Trace]:
+    def load() -> Follow:
         inside(world, f"{program}-restore", given=text)
         kept = parse(inside(world, f"{program}-save"))
-        return lambda packet: trace(kept, about.node, packet, settings=about.settings)
+        return lambda packet, known: trace(kept, about.node, packet, settings=about.settings, connections=known)
 
     return Scene(load, lambda: counted(inside(world, f"{program}-save", "-c")), exact="-m recent" not in text)
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from fairway.assemble.tracing import live
-from fairway.packet import Family, Packet
+from fairway.packet import Family
 from fairway.ruleset import nft
 from fairway.ruleset.iptables import dump
 from fairway.ruleset.iptables import parse as parse_iptables
 from fairway.ruleset.nft_parse import parse
 from fairway.trace.evidence.gathered import Gathered
-from fairway.trace.steps import Trace
 from fairway.trace.walk import Rules, trace
 from tests.kernel import nft_made_up, rule_styles
-from tests.kernel.agreement import Counts, Scene, Tally, described, disagreements, random_packets
+from tests.kernel.agreement import Counts, Follow, Scene, Tally, described, disagreements, random_packets
 from tests.kernel.test_trace import PROGRAMS
 from tests.kernel.test_trace import counted as counted_by_iptables
 from tests.kernel.wires import Wires, inside, wires
@@ -69,14 +68,14 @@ def scene(world: Wires, seen: Gathered, tables: str, beside: str, family: Family
     def listed() -> nft.Ruleset:
         return parse(inside(world, "nft", "list", "ruleset"))
 
-    def load() -> Callable[[Packet], Trace]:
+    def load() -> Follow:
         inside(world, "nft", "-f", "-", given="flush ruleset\n")
         if beside:
             inside(world, f"{program}-restore", given=beside)
         inside(world, "nft", "-f", "-", given=tables)
         kept = parse_iptables(inside(world, f"{program}-save")) if beside else None
         rules = Rules(kept, listed(), whole=True)
-        return lambda packet: trace(rules, about.node, packet, settings=about.settings)
+        return lambda packet, known: trace(rules, about.node, packet, settings=about.settings, connections=known)
 
     def all_counted() -> Counts:
         own = Counter({place: n for place, n in counted(listed()).items() if place[0] not in OF_IPTABLES})

@@ -144,6 +144,12 @@ def test_trace_follows_a_packet_to_the_endpoints_its_service_has(lab: Lab) -> No
     assert shares == {f"{endpoint}:80": Fraction(1, 3) for endpoint in lab.endpoints("httpd-svc")}
     masqueraded = [outcome["endpoint"] for outcome in said["outcomes"] if outcome["masqueraded"]]
     assert masqueraded == [f"{address}:80"], "only the pod that meets itself"
+    asked = f"{lab.cluster_ip('httpd-svc')}:8080"
+    for branch in said["branches"]:
+        way = branch["journey"]
+        assert (way["end"], way["seen"], way["back"][-1]["node"]) == ("right", asked, "node-a")
+        assert [leg["node"] for leg in way["onward"]] == [leg["node"] for leg in way["back"][:-1]]
+    assert any(branch["journey"]["onward"] for branch in said["branches"])
     text = lab.fairway("trace", "--from", name, "--to", "httpd-svc:8080")
     for word in ("PREROUTING", "KUBE-SERVICES", "KUBE-MARK-MASQ", "1/3", "flannel.1", "cni0", "POSTROUTING"):
         assert word in text, word
@@ -158,6 +164,11 @@ def test_trace_goes_on_at_the_node_whose_port_is_asked(lab: Lab) -> None:
     assert (then["node"], then["packet"]["source"]) == ("node-a", pod["status"]["hostIP"])
     reached = {outcome["endpoint"].partition(":")[0] for outcome in then["outcomes"]}
     assert reached == set(lab.endpoints("nginx-service"))
+    ways = [branch["journey"] for branch in then["branches"]]
+    asked = f"{then['packet']['destination']}:{port}"
+    assert {(way["end"], way["seen"], way["back"][-1]["node"]) for way in ways} == {
+        ("right", asked, pod["spec"]["nodeName"])
+    }
 
 
 def test_trace_tells_the_undelivered_by_its_exit_code(lab: Lab) -> None:

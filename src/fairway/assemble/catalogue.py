@@ -100,15 +100,15 @@ class Catalogue:
 
     def names(self) -> dict[str, str]:
         """Who has which address: pods, nodes, and the next hops of an overlay."""
-        found = dict(self._next_hops())
+        found = dict(self.next_hops())
         found |= {address: name for name, own in self.node_addresses().items() for address in own}
         for (namespace, name), pod in self.pods.items():
             if not (pod.get("spec") or {}).get("hostNetwork"):
                 found |= dict.fromkeys(addresses_of(pod), f"{namespace}/{name}")
         return found
 
-    def _next_hops(self) -> Iterator[tuple[str, str]]:
-        """flannel's next hop is the network address of a node's range."""
+    def next_hops(self) -> Iterator[tuple[str, str]]:
+        """The nodes by the next hops that lead to them: flannel's is the network address of a node's range."""
         for (_, name), node in self.nodes.items():
             spec = node.get("spec") or {}
             for cidr in spec.get("podCIDRs") or filter(None, [spec.get("podCIDR")]):

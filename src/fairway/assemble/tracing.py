@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from fairway.assemble.catalogue import Catalogue, Object, addresses_of
 from fairway.assemble.destinations import Destination, Places, QuestionError, Wanted, find, service_name
+from fairway.assemble.travelling import Nodes, journeys
 from fairway.client.kubeconfig import connect, load
 from fairway.kernel.linux import netns, observed, recent
 from fairway.kernel.linux.links import LinuxLinks
@@ -23,6 +24,7 @@ from fairway.trace.connections import Original
 from fairway.trace.evidence import guesses, texts
 from fairway.trace.evidence.bundle import CONTENTS
 from fairway.trace.evidence.gathered import Gathered, Scene
+from fairway.trace.journey import Alone, Journey, Leg
 from fairway.trace.steps import Trace
 from fairway.trace.walk import Rules
 from fairway.trace.walk import trace as walk
@@ -51,7 +53,8 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The trace, and names for the addresses in it. `then` goes on where the packet was sent to another node, on that
-    node. `rules` are those that were followed, `then_rules` the other node's."""
+    node. `rules` are those that were followed, `then_rules` the other node's. `journeys` tell what comes after the ends:
+    the packet on other nodes, and its answer's way back."""
 
     trace: Trace
     names: Mapping[str, str]
@@ -59,6 +62,11 @@ class Answer:
     catalogue: Catalogue = field(default_factory=Catalogue)
     rules: Rules = field(default_factory=Rules)
     then_rules: Rules = field(default_factory=Rules)
+    journeys: Mapping[int, Journey] = field(default_factory=dict)
+
+    def journeys_of(self, part: Trace) -> Mapping[int, Journey]:
+        """What comes after the branches of the trace or of `then`: only the last of them has ends."""
+        return self.journeys if part is (self.then or self.trace) else {}
 
     def causes(self, part: Trace) -> Causes | None:
         """Where the objects behind the steps are found, if any are known."""
@@ -89,13 +97,19 @@ def ask(state: StateDir, question: Question, objects: Catalogue | None = None) -
     start = _start(catalogue, topology, question, destination.address)
     people = {address: name for name, addresses in _people(topology).items() for address in addresses}
     names = people | catalogue.names()
+    world = Nodes.of(topology, catalogue, lambda member: _observe(topology, member, False))
     scene = _observe(topology, start.member, bool(question.source_port)).scene(family_of(destination.address))
     source = start.address or own_address(scene.node, destination.address)
     packet = _packet(question, source, destination, wanted.protocol, question.in_interface or start.in_interface)
     notes = (*destination.notes, *_outside_notes(topology, start, destination))
     first = follow(scene, packet, notes)
-    then, rules = _on_the_next_node(topology, start, first) or (None, Rules())
-    return Answer(first, names, then, catalogue, scene.rules, rules)
+    second = _on_the_next_node(topology, world, start, first)
+    if second is None:
+        ways = journeys(scene, first, world)
+        return Answer(first, names, None, catalogue, scene.rules, journeys=ways)
+    there, then = second
+    ways = journeys(there, then, world, [Leg(scene, first, first.branches[0])])
+    return Answer(first, names, then, catalogue, scene.rules, there.rules, ways)
 
 
 async def _fetch(kubeconfig: str | None) -> Catalogue:
@@ -142,7 +156,8 @@ def ask_of(gathered: Gathered, catalogue: Catalogue, question: Question) -> Answ
     source, device, notes = _source(scene, catalogue, own, question, named.address)
     packet = _packet(question, source, named, wanted.protocol, device)
     found = follow(scene, packet, (*named.notes, *notes))
-    return Answer(found, catalogue.names(), None, catalogue, scene.rules)
+    ways = journeys(scene, found, Alone())
+    return Answer(found, catalogue.names(), None, catalogue, scene.rules, journeys=ways)
 
 
 def live(namespace: str | None, name: str, connections: bool) -> Gathered:
@@ -291,16 +306,16 @@ def _outside_notes(topology: Topology, start: _Start, destination: Destination) 
         yield "The outside client is no part of the cluster: it has none of its rules; ClusterIPs lead nowhere."
 
 
-def _on_the_next_node(topology: Topology, start: _Start, first: Trace) -> tuple[Trace, Rules] | None:
+def _on_the_next_node(topology: Topology, world: Nodes, start: _Start, first: Trace) -> tuple[Scene, Trace] | None:
     """A packet to another node's own address is at that node's rules next: node ports are looked up there."""
     packet = first.packet
     there = next((node.name for node in topology.nodes if packet.destination in node.addresses), "")
     path = first.branches[0]
     if there in ("", start.member) or len(first.branches) > 1 or path.outcome.verdict is not Verdict.UNTRANSLATED:
         return None
-    scene = _observe(topology, there, False).scene(packet.family)
-    arriving = replace(packet, source=path.source_seen or packet.source, in_interface=SEGMENT_DEVICE)
-    return follow(scene, arriving), scene.rules
+    scene = world.scene(there, packet.family)
+    packet = replace(packet, source=path.source_seen or packet.source, in_interface=SEGMENT_DEVICE)
+    return scene, follow(scene, packet)
 
 
 def _start(catalogue: Catalogue, topology: Topology, question: Question, destination: str) -> _Start:

@@ -109,31 +109,33 @@ def _tell(answer: Answer, form: str, language: str, colour: bool) -> None:
 
     say: explain.Tongue = chinese.translate if language == "zh" else str
     names = answer.names
-    parts = [(part, answer.causes(part)) for part in filter(None, (answer.trace, answer.then))]
+    parts = [
+        (part, answer.causes(part), answer.journeys_of(part)) for part in filter(None, (answer.trace, answer.then))
+    ]
     if form == "json":
-        told = [explain.as_json(part, names, causes) for part, causes in parts]
+        told = [explain.as_json(part, names, causes, ways) for part, causes, ways in parts]
         click.echo(json.dumps({**told[0], "then": told[1] if len(told) > 1 else None}, indent=2))
         return
     if form == "html":
         pages = [
             (
-                graph(part, names, causes, say),
-                why(part, names, causes, say),
-                explain.text(part, names=names, causes=causes, say=say),
+                graph(part, names, causes, say, ways),
+                why(part, names, causes, say, ways),
+                explain.text(part, names=names, causes=causes, journeys=ways, say=say),
             )
-            for part, causes in parts
+            for part, causes, ways in parts
         ]
         click.echo(drawing.page(pages, language), nl=False)
         return
     if form in ("dot", "mermaid", "svg"):
         draw = {"dot": dot, "mermaid": mermaid, "svg": drawing.svg}[form]
-        click.echo(draw(joined([graph(part, names, causes, say) for part, causes in parts])), nl=False)
+        click.echo(draw(joined([graph(part, names, causes, say, ways) for part, causes, ways in parts])), nl=False)
         return
-    for part, causes in parts:
+    for part, causes, ways in parts:
         if form == "why":
-            click.echo("\n".join(explain.wrapped(why(part, names, causes, say))))
+            click.echo("\n".join(explain.wrapped(why(part, names, causes, say, ways))))
         else:
-            click.echo(explain.text(part, colour=colour, names=names, causes=causes, say=say))
+            click.echo(explain.text(part, colour=colour, names=names, causes=causes, journeys=ways, say=say))
 
 
 @click.command()

@@ -152,6 +152,22 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     ),
     ("`{c}` could not be read: {x}.", "无法读取 `{c}`：{x}。"),
     ("{f} is missing from the bundle: {x}.", "包中缺少 {f}：{x}。"),
+    # the answer
+    ("Further on: {packet}, {way}", "继续：{packet}，{way}"),
+    ("The answer: {packet}, {way}", "回复：{packet}，{way}"),
+    ("The client sees the answer come from {a}, where it had asked.", "客户端看到回复来自 {a}，正是它访问的地址。"),
+    (
+        "The client sees the answer come from {a}, where it never asked, and refuses it: {x}.",
+        "客户端看到回复来自 {a}，而它从未访问该地址，因此拒绝：{x}。",
+    ),
+    (
+        "The client sees the answer come from {a}, where it never asked, and refuses it:",
+        "客户端看到回复来自 {a}，而它从未访问该地址，因此拒绝：",
+    ),
+    ("The answer does not reach the client: {x}.", "回复到不了客户端：{x}。"),
+    ("The answer does not reach the client:", "回复到不了客户端："),
+    ("Whether the answer reaches the client cannot be told: {x}.", "回复能否到达客户端无从得知：{x}。"),
+    ("Whether the answer reaches the client cannot be told:", "回复能否到达客户端无从得知："),
     # the paragraph
     ("The packet from {a} to {there} {end} ({s} of the packets).", "从 {a} 到 {there} 的数据包{end}（占 {s}）。"),
     ("The packet from {a} to {there} {end}.", "从 {a} 到 {there} 的数据包{end}。"),
@@ -291,6 +307,29 @@ PHRASES: tuple[tuple[str, str], ...] = (
     ("the server sees {a}, masqueraded", "服务端看到 {a}（已伪装）"),
     ("the server sees {a}", "服务端看到 {a}"),
     ("nothing", "无"),
+    # the answer
+    ("in by {d} on {n}", "从 {d} 进入 {n}"),
+    ("from a process of {n}", "由 {n} 上的进程发出"),
+    ("{n} does not let the packet through", "{n} 不放行数据包"),
+    ("{n} does not let the answer through", "{n} 不放行回复"),
+    ("what {n} does with the packet is left to chance", "{n} 如何处理数据包由概率决定"),
+    ("nobody can tell whether the node lets the answer through", "节点是否放行回复无从得知"),
+    ("the packet goes over more than {n} nodes", "数据包经过的节点超过 {n} 个"),
+    ("the answer goes over more than {n} nodes", "回复经过的节点超过 {n} 个"),
+    ("it is sent to {a}, who never asked", "它被送往 {a}，而那里从未请求"),
+    (
+        "the answer does not come by {n}, which alone knows what was translated",
+        "回复不经过 {n}，而只有它知道转换了什么",
+    ),
+    ("nothing gives the answer back the address that was asked", "没有谁把被访问的地址还给回复"),
+    (
+        "the node at {v} sends the answer to {a} by its own routes, not by {n}",
+        "{v} 处的节点按自己的路由把回复送往 {a}，不经过 {n}",
+    ),
+    (
+        "client and endpoint are on the bridge {d}, and {s} is 0",
+        "客户端与端点在网桥 {d} 上，且 {s} 为 0",
+    ),
     # causes
     (
         "{p}: Local on {s} has no ready endpoint on {n} (they are on {m})",

@@ -34,8 +34,8 @@ from fairway.trace.chances import exact
 from fairway.trace.routing import address_types
 from fairway.trace.steps import Hook, State
 
-SYN = frozenset({"SYN"})
-"""The flags of a TCP connection's first packet."""
+SYN, ANSWER = frozenset({"SYN"}), frozenset({"SYN", "ACK"})
+"""The flags of a TCP connection's first packet, and of the first answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _plain(match: Match, state: State, scene: Scene) -> Truth:
         case Ports():
             return _ports(match, state)
         case TcpFlags(mask, set_):
-            return state.protocol is Protocol.TCP and (SYN & mask) == set_
+            return state.protocol is Protocol.TCP and ((ANSWER if state.answers else SYN) & mask) == set_
         case Mark(value, mask, connection=connection):
             return ((state.connection_mark if connection else state.mark) & mask) == value
         case Random(probability):

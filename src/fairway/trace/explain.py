@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from fairway.packet import Outcome, Packet, Verdict
 from fairway.trace import words
 from fairway.trace.causes import Cause, Causes
+from fairway.trace.journey import Journey, Leg
 from fairway.trace.names import named
 from fairway.trace.steps import Event, Hook, Path, Step, Trace
 from fairway.trace.story import Choice, Idle, Scene, Segment, Share, scenes, segments, share_of
@@ -35,6 +36,9 @@ COLOURS: Mapping[Verdict, str] = {
 }
 
 
+Journeys: TypeAlias = Mapping[int, Journey]
+"""What comes after a trace's branches, by their index."""
+
 Tongue: TypeAlias = Callable[[str], str]
 """Says English sentences in another language (`chinese.translate`)."""
 
@@ -45,18 +49,27 @@ def text(
     colour: bool = False,
     names: Mapping[str, str] | None = None,
     causes: Causes | None = None,
+    journeys: Journeys | None = None,
     say: Tongue = str,
 ) -> str:
     """The note, with paragraphs of 100 columns; rules and tables stay whole. `names` maps addresses to who has
-    them; `colour` adds terminal escapes; `causes` finds the objects behind the steps."""
-    return "\n".join(_Note(trace, colour, names or {}, causes, say).lines()) + "\n"
+    them; `colour` adds terminal escapes; `causes` finds the objects behind the steps; `journeys` are told where their
+    branches end."""
+    return "\n".join(_Note(trace, colour, names or {}, causes, say, journeys or {}).lines()) + "\n"
 
 
 class _Note:
     def __init__(
-        self, trace: Trace, colour: bool, names: Mapping[str, str], causes: Causes | None, say: Tongue
+        self,
+        trace: Trace,
+        colour: bool,
+        names: Mapping[str, str],
+        causes: Causes | None,
+        say: Tongue,
+        journeys: Journeys,
     ) -> None:
         self._trace = trace
+        self._journeys = {id(trace.branches[index]): journey for index, journey in journeys.items()}
         self._say = say
         self._causes = causes
         self._colour = colour
@@ -90,11 +103,27 @@ class _Note:
             before = None
         if segment.choices:
             yield from self._choices(segment.choices)
+        if (journey := self._journeys.get(id(segment.path))) is not None:
+            yield from self._journey(journey)
         if segment.alike:
             numbers = _listed([str(number) for number in segment.alike])
             branches, go = ("Branches", "go") if len(segment.alike) > 1 else ("Branch", "goes")
             yield ""
             yield from self._wrap(f"{branches} {numbers} {go} the way of branch {segment.number}, to another endpoint.")
+
+    def _journey(self, journey: Journey) -> Iterator[str]:
+        """The packet on further nodes, and its answer on all of them."""
+        for title, legs in (("Further on", journey.onward), ("The answer", journey.back)):
+            for leg in legs:
+                yield ""
+                packet, node = leg.trace.packet, leg.trace.node.name or "the node"
+                way = f"in by {packet.in_interface} on {node}" if packet.in_interface else f"from a process of {node}"
+                yield from self._wrap(f"{title}: {words.line(packet)}, {way}", paint=BOLD)
+                there = _Note(leg.trace, self._colour, self._names, None, self._say, {})
+                for scene in scenes(leg.path.steps):
+                    yield from there._scene(scene, continues=False)
+        yield ""
+        yield from self._wrap(words.answer(journey))
 
     def _scene(self, scene: Scene, continues: bool) -> Iterator[str]:
         if not scene.parts:
@@ -217,15 +246,23 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  " + "  ".join(cells).rstrip()
 
 
-def as_json(trace: Trace, names: Mapping[str, str] | None = None, causes: Causes | None = None) -> dict[str, Any]:
+def as_json(
+    trace: Trace,
+    names: Mapping[str, str] | None = None,
+    causes: Causes | None = None,
+    journeys: Journeys | None = None,
+) -> dict[str, Any]:
     """The trace in plain dicts, lists, strings and numbers. Probabilities are strings ("1/3"), null where nobody can
-    tell."""
-    known = names or {}
+    tell; so is the journey of a branch that does not arrive, or whose answer was not followed."""
+    known, answered = names or {}, journeys or {}
     return {
         "packet": _packet(trace.packet),
         "node": trace.node.name,
         "outcomes": [{**_outcome(outcome), "probability": str(part)} for outcome, part in trace.shares.items()],
-        "branches": [_path(path, trace, known, causes) for path in trace.branches],
+        "branches": [
+            {**_path(path, trace, known, causes), "journey": _told(answered.get(index), known)}
+            for index, path in enumerate(trace.branches)
+        ],
         "notes": list(trace.notes),
     }
 
@@ -254,6 +291,24 @@ def _path(path: Path, trace: Trace, names: Mapping[str, str], causes: Causes | N
         "cause": _cause(causes.of_path(path, trace) if causes else None),
         "steps": list(_steps(path.steps, trace, names, causes)),
     }
+
+
+def _told(journey: Journey | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+    if journey is None:
+        return None
+    return {
+        "onward": [_leg(leg, names) for leg in journey.onward],
+        "back": [_leg(leg, names) for leg in journey.back],
+        "end": journey.end.value,
+        "seen": journey.seen,
+        "why": journey.why,
+        "meaning": words.answer(journey),
+    }
+
+
+def _leg(leg: Leg, names: Mapping[str, str]) -> dict[str, Any]:
+    about = {"node": leg.trace.node.name, "packet": _packet(leg.trace.packet)}
+    return about | _path(leg.path, leg.trace, names, None)
 
 
 def _cause(cause: Cause | None) -> dict[str, str] | None:

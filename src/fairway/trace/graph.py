@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from fairway.packet import Verdict
 from fairway.trace import words
 from fairway.trace.causes import Causes
-from fairway.trace.explain import Tongue
+from fairway.trace.explain import Journeys, Tongue
+from fairway.trace.journey import End, Journey
 from fairway.trace.names import named
 from fairway.trace.steps import Event, Hook, Path, Step, Trace
 from fairway.trace.story import Segment, scenes, segments
@@ -70,9 +71,15 @@ class Graph:
     arrows: list[Arrow] = field(default_factory=list)
 
 
-def graph(trace: Trace, names: Mapping[str, str], causes: Causes | None = None, say: Tongue = str) -> Graph:
-    """The trace's graph, of MAX_BOXES boxes at most."""
-    return _Builder(trace, names, causes, say).build()
+def graph(
+    trace: Trace,
+    names: Mapping[str, str],
+    causes: Causes | None = None,
+    say: Tongue = str,
+    journeys: Journeys | None = None,
+) -> Graph:
+    """The trace's graph, of MAX_BOXES boxes at most, with the ways of answers behind its ends."""
+    return _Builder(trace, names, causes, say, journeys or {}).build()
 
 
 def joined(graphs: Sequence[Graph]) -> Graph:
@@ -89,8 +96,11 @@ def joined(graphs: Sequence[Graph]) -> Graph:
 
 
 class _Builder:
-    def __init__(self, trace: Trace, names: Mapping[str, str], causes: Causes | None, say: Tongue) -> None:
+    def __init__(
+        self, trace: Trace, names: Mapping[str, str], causes: Causes | None, say: Tongue, journeys: Journeys
+    ) -> None:
         self._trace = trace
+        self._journeys = {id(trace.branches[index]): journey for index, journey in journeys.items()}
         self._say = say
         self._names = names
         self._causes = causes
@@ -112,9 +122,23 @@ class _Builder:
             box = self._add(Box("", title, [self._line(step) for step in steps]), start, share)
             start, share = box.name, ""
         if segment.path is not None:
-            self._add(self._end(segment.path), start, share)
+            end = self._add(self._end(segment.path), start, share)
+            if (journey := self._journeys.get(id(segment.path))) is not None:
+                self._journey(journey, end.name)
         for choice in segment.choices:
             self._openings[choice.number] = (start, str(choice.share))
+
+    def _journey(self, journey: Journey, start: str) -> None:
+        """A box for each node on the way, and one for how the answer ends."""
+        for title, legs in (("", journey.onward), ("answer on ", journey.back)):
+            for leg in legs:
+                there = _Builder(leg.trace, self._names, None, self._say, {})
+                shown = [step for _, steps in _by_place(leg.path.steps) for step in steps if step.event in _MOVES]
+                lines = [Line(words.line(leg.trace.packet)), *(there._line(step) for step in shown)]
+                name = leg.trace.node.name or "the node"
+                start = self._add(Box("", f"{title}{name}", lines), start, "").name
+        lines = [Line(self._say(part)) for part in _wrapped(words.answer(journey))]
+        self._add(Box("", "answer", lines, _ENDS[journey.end]), start, "")
 
     def _add(self, box: Box, start: str, share: str) -> Box:
         box.name = f"b{len(self._graph.boxes)}"
@@ -139,6 +163,21 @@ class _Builder:
             lines.append(Line(f"the server sees {words.source_seen(path)}{masked}"))
         said = [Line(self._say(line.short)) for line in lines]
         return Box("", path.outcome.verdict.value, said, path.outcome.verdict)
+
+
+_MOVES = (Event.DNAT, Event.SNAT, Event.MASQUERADE, Event.ROUTE, Event.KNOWN, Event.DROP, Event.REJECT, Event.MARTIAN)
+_ENDS = {
+    End.RIGHT: Verdict.ENDPOINT,
+    End.STRANGE: Verdict.REJECTED,
+    End.LOST: Verdict.DROPPED,
+    End.UNKNOWN: Verdict.UNKNOWN,
+}
+
+
+def _wrapped(sentence: str) -> list[str]:
+    """At the colon, where a reason follows."""
+    head, colon, reason = sentence.partition(": ")
+    return [head + colon.strip(), reason] if reason else [head]
 
 
 def _by_place(steps: Sequence[Step]) -> Iterator[tuple[str, list[Step]]]:

@@ -38,7 +38,7 @@ from fairway.trace.nft_sets import Index, Unknowable, in_place
 from fairway.trace.routing import address_types, decide
 from fairway.trace.steps import Hook, State
 
-SYN = 2
+SYN, ACK = 2, 16
 NEW, ESTABLISHED, INVALID, UNTRACKED = 8, 2, 1, 64
 STATUS: Mapping[str, int] = {"SNAT": 0x10, "DNAT": 0x20}
 FROM_DEVICES = (Hook.PREROUTING, Hook.INPUT, Hook.FORWARD, Hook.POSTROUTING)
@@ -148,7 +148,7 @@ class Registers:
                 return (state.source_port if which == "sport" else state.destination_port).to_bytes(2, "big")
             case "tcp", "flags":
                 self._transport("tcp")
-                return bytes((SYN,))
+                return bytes((SYN | ACK if state.answers else SYN,))
             case ("ip" | "ip6") as family, _:
                 self._family(family)
             case ("tcp" | "udp" | "sctp" | "th") as protocol, _:
@@ -210,7 +210,7 @@ class Registers:
             case "mark":
                 return value(Type.MARK, state.connection_mark)
             case "direction":
-                return value(Type.CT_DIRECTION, "reply" if state.known and state.known.answer else "original")
+                return value(Type.CT_DIRECTION, "reply" if state.answers else "original")
             case "l3proto":
                 return value(Type.NF_PROTOCOL, "ipv6" if state.family is Family.IPV6 else "ipv4")
             case "protocol":

@@ -62,11 +62,17 @@ class Asked:
     in_device: str = ""
 
 
+_LOOPBACK_V6 = ipaddress.IPv6Address("::1")
 _EVERY_NODE = (PolicyRule(32766, MAIN),)
 
 
 def decide(node: Node, destination: Address, asked: Asked | None = None, settings: Settings | None = None) -> Decision:
-    """The route to a destination: the local table first, then those that the policy rules name, in their order."""
+    """The route to a destination: the local table first, then those that the policy rules name, in their order. IPv6's
+    loopback address is looked for on the device a packet came in by (rt6_need_strict in net/ipv6/route.c)."""
+    device = asked.in_device if asked is not None else ""
+    if destination == _LOOPBACK_V6 and device not in ("", LOOPBACK):
+        route = _longest([route for route in node.routes if route.device == device], destination)
+        return Decision(Way.UNREACHABLE) if route is None else _decision(route, "")
     if node.is_local(destination):
         return Decision(Way.LOCAL, LOOPBACK, route=f"local {destination}")
     settings = settings or Settings()

@@ -152,6 +152,11 @@ class State:
         return self.tracked and self.connected
 
     @property
+    def answers(self) -> bool:
+        """Whether the packet is known to go a connection's way back."""
+        return self.known is not None and self.known.answer
+
+    @property
     def source_address(self) -> Address | None:
         """The source as a value; None when it is not known (masquerade by a device whose address is not known)."""
         return ipaddress.ip_address(self.source) if self.source else None

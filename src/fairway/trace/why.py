@@ -8,7 +8,8 @@ from fractions import Fraction
 from fairway.packet import Outcome, Verdict, host_port
 from fairway.trace import words
 from fairway.trace.causes import Cause, Causes
-from fairway.trace.explain import Tongue
+from fairway.trace.explain import Journeys, Tongue
+from fairway.trace.journey import End
 from fairway.trace.names import Subject, named
 from fairway.trace.steps import Event, Path, Step, Trace
 from fairway.trace.story import share_of
@@ -19,8 +20,14 @@ SHOWN = 4
 """Of more endpoints than these, the rest is only counted."""
 
 
-def why(trace: Trace, names: Mapping[str, str], causes: Causes | None = None, say: Tongue = str) -> str:
-    """The paragraph, on one line."""
+def why(
+    trace: Trace,
+    names: Mapping[str, str],
+    causes: Causes | None = None,
+    say: Tongue = str,
+    journeys: Journeys | None = None,
+) -> str:
+    """The paragraph, on one line. Of answers it tells those that do not come back as they should."""
     groups: dict[tuple[Verdict, bool, str], list[Path]] = {}
     for path in trace.branches:
         key = (path.outcome.verdict, path.outcome.masqueraded, path.reason if not _arrives(path.outcome) else "")
@@ -29,7 +36,9 @@ def why(trace: Trace, names: Mapping[str, str], causes: Causes | None = None, sa
     there = host_port(packet.destination, packet.destination_port)
     begin = f"The packet from {words.named_address(packet.source, names)} to {packet.protocol} {there}"
     told = [" ".join(_group(trace, paths, names, causes)) for paths in groups.values()]
-    return say(" ".join(f"{'Or it' if number else begin} {text}" for number, text in enumerate(told)))
+    ends = [journey for journey in (journeys or {}).values() if journey.end is not End.RIGHT]
+    said = [f"{'Or it' if number else begin} {text}" for number, text in enumerate(told)]
+    return say(" ".join([*said, *dict.fromkeys(words.answer(journey) for journey in ends)]))
 
 
 def _arrives(outcome: Outcome) -> bool:

@@ -9,6 +9,7 @@ from fairway.node import Node
 from fairway.packet import Outcome, Packet, Verdict, host_port
 from fairway.ruleset.iptables_match import understand
 from fairway.ruleset.iptables_terms import AddressIn, AddrType, Device, Mark, Match, Random, Side
+from fairway.trace.journey import End, Journey
 from fairway.trace.names import chain_kind, chain_purpose, named
 from fairway.trace.routing import LOOPBACK
 from fairway.trace.steps import Egress, Event, Hook, Path, State, Step
@@ -81,6 +82,22 @@ def hook(step_hook: Hook, state: State, node: Node) -> str:
             return f"FORWARD: {here} passes it on" + (f" from {state.in_device}" if state.in_device else "")
         case Hook.POSTROUTING:
             return "POSTROUTING: the packet leaves" + (f" by {state.out_device}" if state.out_device else "")
+
+
+def answer(journey: Journey) -> str:
+    """How the answer to a packet ends, as a sentence."""
+    match journey.end:
+        case End.RIGHT:
+            return f"The client sees the answer come from {journey.seen}, where it had asked."
+        case End.STRANGE:
+            return (
+                f"The client sees the answer come from {journey.seen}, where it never asked, and refuses it: "
+                f"{journey.why}."
+            )
+        case End.LOST:
+            return f"The answer does not reach the client: {journey.why}."
+        case _:
+            return f"Whether the answer reaches the client cannot be told: {journey.why}."
 
 
 def step(done: Step, node: Node, names: Names) -> str:

@@ -36,6 +36,13 @@ def test_the_ipv6_loopback_address_leaves_the_node_when_a_rule_sends_it() -> Non
     assert outcome(rules, PROCESS, "fd00:a::11") == Outcome(Verdict.ENDPOINT, "[fd00:10:244:2::9]:53")
 
 
+def test_what_came_in_by_a_device_is_not_led_to_the_ipv6_loopback_address() -> None:
+    rules = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p udp -j DNAT --to-destination [::1]:53\nCOMMIT\n"
+    assert outcome(rules, POD, "fd00:a::11").verdict is Verdict.REJECTED
+    # the device of the default route is the way to anything
+    assert outcome(rules, ("fd00:a::100", "eth0"), "fd00:a::11") == Outcome(Verdict.ENDPOINT, "[::1]:53")
+
+
 def test_masqueraded_ipv6_takes_the_nearest_of_all_addresses() -> None:
     rules = "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n"
     packet = Packet("fd00:a::100", "fd00:10:244:1::5", Protocol.UDP, 80, in_interface="eth0")
