@@ -53,8 +53,8 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The trace, and names for the addresses in it. `then` goes on where the packet was sent to another node, on that
-    node. `rules` are those that were followed, `then_rules` the other node's. `journeys` tell what comes after the ends:
-    the packet on other nodes, and its answer's way back."""
+    node. `rules` are those that were followed, `then_rules` the other node's. `journeys` tell what comes after the
+    ends: the packet on other nodes, and its answer's way back."""
 
     trace: Trace
     names: Mapping[str, str]
