@@ -172,6 +172,29 @@ def test_changes_of_type_keep_take_and_give_back() -> None:
     told(story)
 
 
+def test_a_balancer_has_node_ports_unless_it_says_it_needs_none() -> None:
+    both = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]
+
+    async def story(me: Session) -> None:
+        without = service(type="LoadBalancer", allocateLoadBalancerNodePorts=False, ports=both)
+        made = await me.ok("POST", SERVICES, without)
+        assert not any("nodePort" in port for port in made["spec"]["ports"])
+        assert (await held(me))[1] == set()
+        spec = await change(me, externalTrafficPolicy="Local")
+        assert (await held(me))[1] == {spec["healthCheckNodePort"]}  # the check needs its own all the same
+        spec = await change(me, allocateLoadBalancerNodePorts=True)
+        numbers = {port["nodePort"] for port in spec["ports"]}
+        assert len(numbers) == 1 and (await held(me))[1] == numbers | {spec["healthCheckNodePort"]}
+        spec = await change(me, allocateLoadBalancerNodePorts=False)
+        assert {port["nodePort"] for port in spec["ports"]} == numbers  # what it has it keeps
+        spec = await change(me, ports=both)
+        assert (await held(me))[1] == {spec["healthCheckNodePort"]}
+        await me.ok("DELETE", f"{SERVICES}/web")
+        assert await held(me) == (set(), set())
+
+    told(story)
+
+
 def test_a_cluster_address_cannot_be_changed() -> None:
     async def story(me: Session) -> None:
         await me.ok("POST", SERVICES, service())

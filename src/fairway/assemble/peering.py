@@ -6,13 +6,13 @@ import asyncio
 import hashlib
 import ipaddress
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from fairway.announce import frr
 from fairway.announce.frr import FrrError, Neighbour, Speaker
-from fairway.assemble.announceable import SERVICE_NAME, settings_of, wishes
+from fairway.assemble.announceable import by_service, settings_of, wishes
 from fairway.assemble.inquiring import Cluster
 from fairway.assemble.life import run
 from fairway.client.base import Client, Object
@@ -249,13 +249,3 @@ class _View:
             by_service(self.slices.items.values()),
             self.config.items.get((NAMESPACE, SETTINGS)),
         )
-
-
-def by_service(slices: Iterable[Object]) -> dict[str, list[Object]]:
-    """Slices by their Service."""
-    found: dict[str, list[Object]] = {}
-    for piece in slices:
-        name = pods.labels(piece).get(SERVICE_NAME)
-        if name:
-            found.setdefault(f"{piece['metadata'].get('namespace', '')}/{name}", []).append(piece)
-    return found

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
+from fairway.announce import bulletin
 from fairway.assemble.catalogue import Catalogue, Object, addresses_of
 from fairway.assemble.destinations import Destination, Places, QuestionError, Wanted, find, service_name
 from fairway.assemble.travelling import Nodes, journeys
@@ -18,6 +22,7 @@ from fairway.lab import build
 from fairway.lab.state import StateDir
 from fairway.lab.topology import Topology
 from fairway.node import Node
+from fairway.objects import kinds
 from fairway.packet import Family, Packet, Protocol, Verdict, family_of
 from fairway.trace.causes import Causes
 from fairway.trace.connections import Original
@@ -94,7 +99,7 @@ def ask(state: StateDir, question: Question, objects: Catalogue | None = None) -
     catalogue = asyncio.run(_fetch(str(state.kubeconfig))) if objects is None else objects
     wanted = Wanted.read(question.destination, Protocol(question.protocol), question.family)
     destination = find(catalogue, _lab_places(topology), wanted, question.namespace)
-    start = _start(catalogue, topology, question, destination.address)
+    start = _start(catalogue, topology, question, destination.address, lambda: asyncio.run(_announced(state)))
     people = {address: name for name, addresses in _people(topology).items() for address in addresses}
     names = people | catalogue.names()
     world = Nodes.of(topology, catalogue, lambda member: _observe(topology, member, False))
@@ -110,6 +115,21 @@ def ask(state: StateDir, question: Question, objects: Catalogue | None = None) -
     there, then = second
     ways = journeys(there, then, world, [Leg(scene, first, first.branches[0])])
     return Answer(first, names, then, catalogue, scene.rules, there.rules, ways)
+
+
+async def _announced(state: StateDir) -> dict[str, str]:
+    """Which node answers on the segment for each load-balancer address, as the Leases of announcers say."""
+    client = connect(load(str(state.kubeconfig)))
+    try:
+        listing = await client.list(kinds.LEASE, bulletin.NAMESPACE, label_selector=bulletin.SELECTOR)
+    finally:
+        await client.close()
+    found: dict[str, str] = {}
+    for raw in listing.items:
+        with suppress(ValueError):  # a Lease that says nothing of the kind
+            said = bulletin.read(msgspec.json.decode(raw))
+            found |= {address: said.node for address, claim in said.claims.items() if claim.held}
+    return found
 
 
 async def _fetch(kubeconfig: str | None) -> Catalogue:
@@ -318,7 +338,13 @@ def _on_the_next_node(topology: Topology, world: Nodes, start: _Start, first: Tr
     return scene, follow(scene, packet)
 
 
-def _start(catalogue: Catalogue, topology: Topology, question: Question, destination: str) -> _Start:
+def _start(
+    catalogue: Catalogue,
+    topology: Topology,
+    question: Question,
+    destination: str,
+    announced: Callable[[], Mapping[str, str]],
+) -> _Start:
     source, family = question.source, family_of(destination)
     owner = {address: node.name for node in topology.nodes for address in node.addresses}
     outside = {address: name for name, addresses in _outside(topology).items() for address in addresses}
@@ -329,8 +355,9 @@ def _start(catalogue: Catalogue, topology: Topology, question: Question, destina
         name = outside[address]
         if name == source:
             address = next((each for each in _outside(topology)[name] if family_of(each) is family), address)
-        if destination in owner:
-            return _Start(owner[destination], address, SEGMENT_DEVICE)
+        node = owner.get(destination) or announced().get(destination)
+        if node:
+            return _Start(node, address, SEGMENT_DEVICE)
         if name == "far":
             return _Start("router", address, "eth1")
         return _Start(ROUTER, address, build.SEGMENT_BRIDGE)  # what is not on the segment goes to its router

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from fairway.client.base import Object
 from fairway.control import pods
@@ -99,9 +100,17 @@ def serving(request: Request, nodes: Iterable[Object], local: frozenset[str], se
 
 
 def addresses_of(node: Object) -> list[str]:
-    """A node's addresses, external ones first."""
+    """A node's addresses in canonical spelling, external ones first. What is none is left out: a node may write into
+    its own status what it likes."""
     said = (node.get("status") or {}).get("addresses") or []
-    return [each["address"] for kind in ("ExternalIP", "InternalIP") for each in said if each.get("type") == kind]
+    texts = [
+        each.get("address", "") for kind in ("ExternalIP", "InternalIP") for each in said if each.get("type") == kind
+    ]
+    found: list[str] = []
+    for text in texts:
+        with suppress(ValueError):
+            found.append(str(ipaddress.ip_address(text)))
+    return found
 
 
 def ranges_of(node: Object) -> list[str]:

@@ -13,7 +13,7 @@ from fairway.control.loadbalancer_claims import NODES, Claim, read
 from fairway.control.loadbalancer_pools import Settings, SettingsError, joined
 from fairway.control.loadbalancer_pools import read as read_settings
 from fairway.control.loadbalancer_requests import Request, request
-from fairway.control.loadbalancer_status import serving
+from fairway.control.loadbalancer_status import addresses_of, serving
 from fairway.objects.kinds import CONFIG_MAP
 from tests.unit.control.stage import service
 
@@ -227,6 +227,9 @@ def test_nodes_that_serve_are_ready_labelled_and_under_local_have_an_endpoint() 
     settings = read_settings("style: nodes", ())
     assert serving(everywhere, nodes, frozenset(), settings) == ("10.0.0.1", "10.0.0.2")
     assert serving(local, nodes, frozenset({"b", "c"}), settings) == ("10.0.0.2",)
+    liar = node("e", "somewhere")
+    liar["status"]["addresses"].append({"type": "InternalIP", "address": "FD00:0::E"})
+    assert addresses_of(liar) == ["fd00::e"] and serving(everywhere, [liar], frozenset(), settings) == ()
     labelled = read_settings("{style: nodes, nodeSelector: {lb: 'yes'}}", ())
     assert serving(everywhere, nodes, frozenset(), labelled) == ("10.0.0.1",)
 
