@@ -144,6 +144,9 @@ def test_the_map_shows_what_there_is_and_what_becomes_of_it(page: Page, address:
     expect(page.locator(".row")).to_have_count(2)  # web and local
     page.get_by_role("button", name="Not all ready").click()
     expect(page.locator(".row")).to_have_count(0)
+    page.get_by_role("button", name="Not all ready").click()
+    page.locator(".node").filter(has_text="node-a").click()
+    expect(page.locator(".row")).to_have_count(1)
 
 
 def test_a_service_s_rules_are_a_graph_with_shares(page: Page, address: str) -> None:

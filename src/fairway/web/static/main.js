@@ -13,6 +13,7 @@ const content = document.getElementById("content");
 const tabs = document.getElementById("tabs");
 let shown = null;
 let files = null;
+let current = "";
 
 // What the address says after `#`: the view, and for a packet the question, so that a reload shows the same.
 function wanted() {
@@ -32,6 +33,7 @@ function remember(asked) {
 
 function show({ name, focus = false }) {
   shown?.leave();
+  current = name;
   fill(tabs, Object.entries(VIEWS()).map(([each, word]) => h("button", {
     type: "button", role: "tab", id: `tab-${each}`, "aria-selected": String(each === name), "aria-controls": "content",
     tabindex: each === name ? "0" : "-1", onclick: () => go(each),
@@ -101,7 +103,10 @@ async function begin() {
   listen(place);
   arrows(tabs, "[role=tab]", { sideways: true, also: (tab) => { tab.click(); document.getElementById(tab.id).focus(); } });
   document.getElementById("language").addEventListener("click", () => { turn(); speak(); place(); show(wanted()); });
-  droppable(took, (message) => files.failed(message));
+  droppable(took, (message) => {
+    if (current !== "packet") go("packet");
+    files.failed(message);
+  });
   if (about.reads) watch().catch((error) => fill(content, h("p", { class: "trouble", role: "alert" }, error.message)));
 }
 

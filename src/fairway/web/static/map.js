@@ -52,6 +52,11 @@ export function map({ ontrace }) {
     return made.get(service.key).element;
   }
 
+  function pick(node) {
+    chosen.filter = field.value = field.value === node ? "" : node;
+    redraw();
+  }
+
   const head = heads();
   const remark = h("p", { class: "muted note" });
   const nodesHead = h("h2", { class: "column-head" }, t("nodes"));
@@ -63,7 +68,7 @@ export function map({ ontrace }) {
     count.textContent = t("countServices", { n: fits.length, m: cluster.services.size });
     remark.textContent = fits.length > SHOWN ? t("more", { n: fits.length - SHOWN }) : fits.length ? "" : empty();
     patch(rows, [head, ...fits.slice(0, SHOWN).map(kept), remark]);
-    patch(nodes, [nodesHead, ...homes(boxes)]);
+    patch(nodes, [nodesHead, ...homes(boxes, pick)]);
     for (const key of made.keys()) if (!cluster.services.has(key)) made.delete(key);
     if (focus && document.activeElement?.dataset?.key !== focus) rows.querySelector(`[data-key="${CSS.escape(focus)}"]`)?.focus();
     drawSoon();
@@ -167,7 +172,7 @@ function endpoint(each) {
 }
 
 // The nodes' boxes; one that says the same as before is the same.
-function homes(boxes) {
+function homes(boxes, onpick) {
   const counts = new Map();
   for (const service of cluster.services.values()) {
     for (const each of service.endpoints) counts.set(each.node, (counts.get(each.node) ?? 0) + 1);
@@ -175,13 +180,13 @@ function homes(boxes) {
   return sorted("nodes").map((node) => {
     const count = counts.get(node.key) ?? 0;
     const before = boxes.get(node.key);
-    if (before?.node !== node || before.count !== count) boxes.set(node.key, { node, count, element: nodeBox(node, count) });
+    if (before?.node !== node || before.count !== count) boxes.set(node.key, { node, count, element: nodeBox(node, count, onpick) });
     return boxes.get(node.key).element;
   });
 }
 
-function nodeBox(node, count) {
-  const box = h("div", { class: "node" },
+function nodeBox(node, count, onpick) {
+  const box = h("button", { type: "button", class: "node", title: t("filterBy", { n: node.key }), onclick: () => onpick(node.key) },
     h("span", { class: "title" }, h("strong", {}, node.key),
       h("span", { class: `state ${node.ready ? "ready" : "none"}` }, node.ready ? t("nodeReady") : t("nodeUnready"))),
     h("span", { class: "mono muted" }, node.addresses.join(", ")),
@@ -227,5 +232,9 @@ function curve(x1, y1, x2, y2, frame, strong) {
 // The page without a cluster.
 export function vacant(files) {
   return h("section", { class: "view vacant" },
-    h("h1", {}, about.grounds.length ? t("files") : t("noCluster")), h("p", {}, t("noClusterHint")), files);
+    h("h1", {}, about.grounds.length ? t("files") : t("noCluster")), h("p", {}, t("noClusterHint")),
+    h("ul", { class: "commands" }, COMMANDS.map((each) => h("li", {}, h("code", {}, each)))), files);
 }
+
+const COMMANDS = ["fairway collect", "iptables-save", "iptables -t nat -L -v -n", "nft list ruleset", "nft -j list ruleset", "ip addr",
+  "ip route show table all", "kubectl get svc,endpointslices,pods,nodes -A -o json"];

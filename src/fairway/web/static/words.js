@@ -9,6 +9,7 @@ const WORDS = {
   endpoints: ["Endpoints", "端点"],
   nodes: ["Nodes", "节点"],
   filter: ["Filter", "筛选"],
+  filterBy: ["Only what has endpoints on {n}", "只看在 {n} 上有端点的"],
   filterHint: ["name, type, address, pod, node", "名称、类型、地址、Pod、节点"],
   showAll: ["All", "全部"],
   showTrouble: ["Not all ready", "未全部就绪"],
@@ -21,8 +22,8 @@ const WORDS = {
   waiting: ["Waiting for the cluster's first answer", "等待集群的首次应答"],
   noCluster: ["No cluster is looked at", "没有连接集群"],
   noClusterHint: [
-    "Drop a dump of a node's rules here and follow packets through it: iptables-save, iptables -L, nft list ruleset (text or JSON), a bundle of fairway collect, or objects from kubectl get -o json.",
-    "把节点规则的转储文件拖到这里，即可跟踪数据包：iptables-save、iptables -L、nft list ruleset（文本或 JSON）、fairway collect 的打包文件，或 kubectl get -o json 的对象。",
+    "Drop what one of these printed on a node, and follow packets through its rules. Several files of one node go together.",
+    "把下列命令在节点上的输出拖到这里，即可沿其规则跟踪数据包。同一节点的多个文件可一起拖入。",
   ],
   ready: ["ready", "就绪"],
   some: ["{n} of {m} ready", "{m} 个中 {n} 个就绪"],
