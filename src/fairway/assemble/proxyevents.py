@@ -18,11 +18,13 @@ from fairway.control.events import Recorder
 from fairway.control.writes import Note
 from fairway.dataplane.base import Report, Update
 from fairway.dataplane.proxy import Observer, culprits
-from fairway.desired.model import PortName
+from fairway.desired.model import HealthCheck, PortName
 from fairway.kernel.base import KernelError, Notice, Refused
 from fairway.objects import kinds
 
 CLASH, REFUSED, REPAIRED = "NodePortClash", "NotProgrammed", "ProxyRulesRepaired"
+UNANSWERED = "FailedToStartServiceHealthcheck"
+"""kube-proxy's reason."""
 COMPONENT = "fairway-proxy"
 REST_SECONDS = 10.0
 """A Service hears the same reason no sooner again."""
@@ -72,6 +74,10 @@ class Complaints(Observer):
             if (namespace, service) not in self._withheld:
                 self._tell(_About(kinds.SERVICE, namespace, service, REFUSED), str(error))
         self._withheld = frozenset(withheld)
+
+    def unanswered(self, check: HealthCheck, reason: str) -> None:
+        """See `Observer`."""
+        self._tell(_About(kinds.SERVICE, check.namespace, check.service, UNANSWERED), reason)
 
     def repaired(self, by: Sequence[Notice], report: Report) -> None:
         """See `Observer`."""

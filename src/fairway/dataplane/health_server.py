@@ -19,21 +19,26 @@ class HealthCheckPorts:
         self._proxy_healthy = proxy_healthy
         self._checks: dict[int, HealthCheck] = {}
         self._servers: dict[int, asyncio.Server] = {}
+        self._addresses: Sequence[str] | None = None
 
-    async def update(self, checks: Iterable[HealthCheck], addresses: Sequence[str] | None = None) -> None:
-        """Open, keep and close ports so that exactly these checks are answered. A port that another program holds is
-        tried again at the next update."""
+    async def update(self, checks: Iterable[HealthCheck], addresses: Sequence[str] | None = None) -> list[HealthCheck]:
+        """Open, keep and close ports so that exactly these checks are answered, at these addresses (None: at all). The
+        checks whose ports could not be opened are returned, if that is new."""
         self._checks = {check.port: check for check in checks}
-        for port in [port for port in self._servers if port not in self._checks]:
+        moved, self._addresses = addresses != self._addresses, addresses
+        for port in [port for port in self._servers if moved or port not in self._checks]:
             await _close(self._servers.pop(port))
-        self.problems = {}
+        return await self.open()
+
+    async def open(self) -> list[HealthCheck]:
+        """Try again to open what could not be opened."""
+        before, self.problems = self.problems, {}
         for port in self._checks.keys() - self._servers.keys():
             try:
-                self._servers[port] = await listen(self._responder(port), port, addresses)
+                self._servers[port] = await listen(self._responder(port), port, self._addresses)
             except OSError as error:
-                check = self._checks[port]
-                owner = f"{check.namespace}/{check.service}"
-                self.problems[port] = f"health check node port {port} of {owner}: {error.strerror or error}"
+                self.problems[port] = f"health check node port {port}: {error.strerror or error}"
+        return [self._checks[port] for port in self.problems.keys() - before.keys()]
 
     async def close(self) -> None:
         """Close all ports."""

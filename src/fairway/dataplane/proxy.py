@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
@@ -28,7 +28,7 @@ from fairway.dataplane.upkeep import Upkeep, delays
 from fairway.dataplane.watch import Watch
 from fairway.desired import view
 from fairway.desired.facts import serves_loopback
-from fairway.desired.model import PortKey, Settings
+from fairway.desired.model import HealthCheck, PortKey, Settings
 from fairway.desired.options import ProxyOptions
 from fairway.kernel.base import KernelError, Notice, Notices, Refused
 from fairway.node import Node
@@ -84,6 +84,9 @@ class Observer:
 
     def refused(self, update: Update, error: KernelError) -> None:
         """The kernel does not: the last good rules stay, and it is tried again."""
+
+    def unanswered(self, check: HealthCheck, reason: str) -> None:
+        """A healthCheckNodePort cannot be opened. It is tried again with every look and every change."""
 
     def repaired(self, by: Sequence[Notice], report: Report) -> None:
         """Others had changed our rules, and what was missing was written again. `by` are transactions that may have
@@ -273,8 +276,10 @@ class Proxy:
             return
         concern = self._upkeep.look(self._clock())
         heard: Sequence[Notice] = ()
-        if concern and await self._moved():
-            self._wake()
+        if concern:
+            self._unanswered(await self._health_checks.open())
+            if await self._moved():
+                self._wake()
         if self._watch is not None and not self._upkeep.held(self._clock()):
             heard = self._watch.take()
             concern = max([concern, *map(self._rules.concern, heard)])
@@ -319,9 +324,15 @@ class Proxy:
         self._withhold(report.refused)
         for observer in self._observers:
             await observer.applied(update, report, self._clock() - begun)
-        await self._health_checks.update(self._tracker.health_checks, self._node_port_addresses(update.settings))
-        for problem in self._health_checks.problems.values():
-            _log.warning("%s", problem)
+        addresses = self._node_port_addresses(update.settings)
+        self._unanswered(await self._health_checks.update(self._tracker.health_checks, addresses))
+
+    def _unanswered(self, checks: Iterable[HealthCheck]) -> None:
+        for check in checks:
+            reason = self._health_checks.problems[check.port]
+            _log.warning("%s/%s: %s", check.namespace, check.service, reason)
+            for observer in self._observers:
+                observer.unanswered(check, reason)
 
     def _withhold(self, refused: Mapping[PortKey, Refused]) -> None:
         """Some Services the kernel does not take. They are tried again when they change, and with growing delays."""

@@ -17,7 +17,7 @@ from fairway.client.base import Client, Listing
 from fairway.dataplane.base import Report, Update
 from fairway.dataplane.iptables import render
 from fairway.desired.build import build
-from fairway.desired.model import PortName
+from fairway.desired.model import HealthCheck, PortName
 from fairway.kernel.base import KernelError, Notice, Refused
 from fairway.packet import Family
 from fairway.ruleset.iptables import dump
@@ -162,11 +162,14 @@ def test_a_service_hears_the_same_once_in_a_while() -> None:
             for _ in range(3):
                 complaints.refused(update("web"), KernelError("no memory"))
             complaints.clash(PortName("default", "web", "http"), "node port 30080/TCP: taken")
-            refused, clash = await api.created.get(), await api.created.get()
+            complaints.unanswered(HealthCheck("default", "web", 32000, 1), "health check node port 32000: taken")
+            refused, clash, unanswered = [await api.created.get() for _ in range(3)]
         writing.cancel()
         assert (refused["reason"], refused["message"]) == ("NotProgrammed", "node-a: no memory")
         assert refused["involvedObject"]["uid"] == "uid-of-web"
         assert (clash["reason"], clash["type"]) == ("NodePortClash", "Warning")
+        assert unanswered["reason"] == "FailedToStartServiceHealthcheck"
+        assert unanswered["message"] == "node-a: health check node port 32000: taken"
         assert api.created.empty()
 
     asyncio.run(main())

@@ -102,17 +102,31 @@ def test_ports_open_follow_and_close_with_their_services() -> None:
     asyncio.run(scenario())
 
 
-def test_a_port_that_another_program_holds_is_reported_and_tried_again() -> None:
+def test_a_port_that_another_program_holds_is_reported_once_and_tried_again() -> None:
     async def scenario() -> None:
-        checks = [HealthCheck("default", "web", 0, 1)]
         ports = HealthCheckPorts(lambda: True)
         with socket.create_server(("127.0.0.1", 0)) as holder:
             checks = [HealthCheck("default", "web", holder.getsockname()[1], 1)]
-            await ports.update(checks, ["127.0.0.1"])
-            assert "of default/web" in ports.problems[checks[0].port]
-        await ports.update(checks, ["127.0.0.1"])
+            assert await ports.update(checks, ["127.0.0.1"]) == checks
+            assert "address already in use" in ports.problems[checks[0].port]
+            assert await ports.open() == []
+        assert await ports.open() == []
         assert ports.problems == {}
         assert (await ask(checks[0].port))[0] == 200
+        await ports.close()
+
+    asyncio.run(scenario())
+
+
+def test_ports_follow_the_addresses_of_node_ports() -> None:
+    async def scenario() -> None:
+        port = free_port()
+        ports = HealthCheckPorts(lambda: True)
+        await ports.update([HealthCheck("default", "web", port, 1)], ["127.0.0.2"])
+        with pytest.raises(ConnectionRefusedError):
+            await ask(port)
+        await ports.update([HealthCheck("default", "web", port, 1)], ["127.0.0.1"])
+        assert (await ask(port))[0] == 200
         await ports.close()
 
     asyncio.run(scenario())
