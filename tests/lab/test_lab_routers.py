@@ -109,36 +109,54 @@ def ways(lab: Lab, version: int) -> int:
     return sum(len(each.get("nexthops", [each])) for each in routes)
 
 
-def answers(lab: Lab, version: int, path: str) -> set[str]:
-    """What two dozen connections from behind the router hear."""
+def announcer(lab: Lab) -> str:
+    """The node that answers on the segment for the IPv4 address; "" for none."""
+    told = json.loads(lab.fairway("lb", "-o", "json"))
+    return next((each["node"] for each in told["announcements"] if each["address"] == VIPS[4]), "")
+
+
+def answers(lab: Lab, version: int, path: str, client: str = "far") -> set[str]:
+    """What two dozen connections hear, from behind the router unless said otherwise."""
     host = VIPS[4] if version == 4 else f"[{VIPS[6]}]"
     urls = [f"http://{host}:8080/{path}"] * 24
-    words = ["curl", "-gsS", "-m", "10", "-H", "Connection: close", "-w", "\\n", *urls]
-    return set(lab.run("ip", "netns", "exec", f"fw-{lab.name}-far", *words, allow=True).split())
+    words = ["curl", "-gsS", "-m", "2", "-H", "Connection: close", "-w", "\\n", *urls]
+    return set(lab.run("ip", "netns", "exec", f"fw-{lab.name}-{client}", *words, allow=True).split())
+
+
+def printed(lab: Lab) -> str:
+    return lab.fairway("lb", "frr", "--node", "node-a")
 
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_connections_are_spread_over_the_nodes_that_serve(lab: Lab, version: int) -> None:
-    until(lambda: ways(lab, version) == 2, "both nodes have told the router")
+    until(lambda: ways(lab, version) == 2, "both nodes have told the router", 80)
     until(lambda: answers(lab, version, "hostname") == {"web-node-a", "web-node-b"}, "both pods are reached")
     seen = {each.rpartition(":")[0].strip("[]") for each in answers(lab, version, "clientip")}
     assert seen == {plan.FAR_CLIENT[version]}  # policy Local: the client's own address
 
 
-def test_a_node_without_a_pod_and_one_that_is_excluded_take_it_back(lab: Lab) -> None:
-    lab.kubectl("delete", "pod", "web-node-b", "--wait=false")
-    until(lambda: [ways(lab, 4), ways(lab, 6)] == [1, 1], "the node without a pod has taken it back")
-    assert answers(lab, 4, "hostname") == answers(lab, 6, "hostname") == {"web-node-a"}
-    label = "node.kubernetes.io/exclude-from-external-load-balancers"
-    lab.kubectl("label", "node", "node-a", f"{label}=")
-    until(lambda: [ways(lab, 4), ways(lab, 6)] == [0, 0], "nobody says it any more")
-    lab.kubectl("label", "node", "node-a", f"{label}-")
-    until(lambda: [ways(lab, 4), ways(lab, 6)] == [1, 1], "and again")
-
-
 def test_it_is_printed_for_who_keeps_files(lab: Lab) -> None:
-    text = lab.fairway("lb", "frr", "--node", "node-a")
-    assert "router bgp 64512\n bgp router-id 10.0.0.11\n" in text
-    assert "  network 10.0.0.200/32 route-map FAIRWAY\n" in text
+    until(lambda: f"  network {VIPS[6]}/128 route-map FAIRWAY\n" in printed(lab), "the node serves the address")
+    assert "router bgp 64512\n bgp router-id 10.0.0.11\n" in printed(lab)
     refused = lab.fairway("lb", "frr", "--node", "node-x", allow=True)
     assert refused == "fairway: there is no node 'node-x'\n"
+
+
+def test_a_node_without_a_pod_and_one_that_is_excluded_take_it_back(lab: Lab) -> None:
+    """On the segment, too, the address goes to the node with a pod: it is the announcing node that loses its own."""
+    until(lambda: announcer(lab) in NODES, "one of them announces it on the segment")
+    gone = announcer(lab)
+    [left] = set(NODES) - {gone}
+    lab.kubectl("delete", "pod", f"web-{gone}", "--wait=false")
+    until(lambda: [ways(lab, 4), ways(lab, 6)] == [1, 1], "the node without a pod has taken it back")
+    until(lambda: announcer(lab) == left, "the other one announces it")
+    for client in ("far", "client"):
+        for version in VIPS:
+            until(
+                lambda c=client, v=version: answers(lab, v, "hostname", c) == {f"web-{left}"}, "the other pod answers"
+            )  # type: ignore[misc]
+    label = "node.kubernetes.io/exclude-from-external-load-balancers"
+    lab.kubectl("label", "node", left, f"{label}=")
+    until(lambda: [ways(lab, 4), ways(lab, 6)] == [0, 0], "nobody says it any more")
+    lab.kubectl("label", "node", left, f"{label}-")
+    until(lambda: [ways(lab, 4), ways(lab, 6)] == [1, 1], "and again")

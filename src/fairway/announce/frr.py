@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 _MARK = "FAIRWAY"
 _IN, _OUT = f"{_MARK}-IN", f"{_MARK}-OUT"
 _FAMILIES = {4: "ipv4 unicast", 6: "ipv6 unicast"}
-_CONNECT_SECONDS = 5
+_CONNECT_SECONDS = 2
 _FILTERS = (
     f"bgp as-path access-list {_OUT} seq 5 permit ^$",  # what began here, nothing that was heard
     f"route-map {_MARK} permit 10",

@@ -32,12 +32,12 @@ router bgp 64512
  no bgp network import-check
  neighbor 10.0.0.2 remote-as 64513
  neighbor 10.0.0.2 timers 3 9
- neighbor 10.0.0.2 timers connect 5
+ neighbor 10.0.0.2 timers connect 2
  neighbor fd00:a::2 remote-as 64513
  neighbor fd00:a::2 bfd
  neighbor fd00:a::2 ebgp-multihop 2
  neighbor fd00:a::2 timers 1 3
- neighbor fd00:a::2 timers connect 5
+ neighbor fd00:a::2 timers connect 2
  address-family ipv4 unicast
   network 10.0.0.200/32 route-map FAIRWAY
   network 10.0.0.201/32 route-map FAIRWAY
