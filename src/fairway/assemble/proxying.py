@@ -26,6 +26,7 @@ from fairway.assemble.life import loading, run
 from fairway.assemble.proxyconfig import ConfigError, Conntrack, KubeProxyConfiguration
 from fairway.assemble.proxyevents import Complaints
 from fairway.assemble.proxyflags import Mode
+from fairway.assemble.requests import Requests
 from fairway.client.base import Client
 from fairway.dataplane.base import Programmer
 from fairway.dataplane.claimed_ports import LOOPBACK, MOST_SOCKETS, ClaimedPorts
@@ -320,7 +321,7 @@ async def serve(client: Client, plan: Plan, stop: asyncio.Event) -> None:
     observers: Sequence[Observer] = (metrics, complaints, claimed, *((counters,) if counters else ()))
     programmer, listen = rules(plan.mode)
     kept = Proxy(client, programmer, observe, plan.options, pace=plan.pace, observers=observers, listen=listen)
-    servers = _servers(plan, kept, metrics, counters)
+    servers = _servers(plan, kept, metrics, _telling(plan, metrics, Requests(client), counters))
     async with _beside(*servers, loading(kept.ready), complaints.run(), claimed.run()):
         await kept.run(stop)
 
@@ -366,10 +367,9 @@ def _failed(task: asyncio.Task[Any]) -> None:
         _log.error("a part of the proxy has failed", exc_info=error)
 
 
-def _servers(
-    plan: Plan, kept: Proxy, metrics: ProxyMetrics, counters: ServiceCounters | None
-) -> list[Coroutine[Any, Any, Any]]:
-    """The proxy's health, and its metrics. Raises ProxyError where a place is taken and that is to be the end."""
+def _servers(plan: Plan, kept: Proxy, metrics: ProxyMetrics, tell: Respond) -> list[Coroutine[Any, Any, Any]]:
+    """The proxy's health, and what `tell` says where its metrics are. Raises ProxyError where a place is taken and that
+    is to be the end."""
 
     def health(path: str) -> Answer:
         answer = kept.answer(path)
@@ -380,7 +380,7 @@ def _servers(
 
     wanted = (
         ("healthz-bind-address", plan.healthz, health),
-        ("metrics-bind-address", plan.metrics, _telling(plan, metrics, counters)),
+        ("metrics-bind-address", plan.metrics, tell),
     )
     for flag, place, _ in wanted:
         if place is not None and plan.hard_fail:
@@ -398,7 +398,7 @@ def _must_be_free(flag: str, place: Place) -> None:
             raise ProxyError(f"--{flag} {place.address}, port {place.port}: {error.strerror}") from None
 
 
-def _telling(plan: Plan, metrics: ProxyMetrics, counters: ServiceCounters | None) -> Respond:
+def _telling(plan: Plan, metrics: ProxyMetrics, requests: Requests, counters: ServiceCounters | None) -> Respond:
     """What is told where the metrics are."""
 
     async def respond(path: str) -> Answer:
@@ -406,7 +406,7 @@ def _telling(plan: Plan, metrics: ProxyMetrics, counters: ServiceCounters | None
             case "/metrics":
                 services = await counters.metrics() if counters else ()
                 accounts = _accounts() if plan.mode is Mode.IPTABLES else ()
-                page = exposition.text((*metrics.metrics(), *services, *accounts, *_process()))
+                page = exposition.text((*metrics.metrics(), *services, *accounts, *requests.metrics(), *_process()))
                 return Answer(200, page.encode(), {"Content-Type": exposition.CONTENT_TYPE})
             case "/proxyMode":
                 return Answer(200, plan.mode.encode(), {"Content-Type": "text/plain"})

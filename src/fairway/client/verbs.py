@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -21,9 +22,11 @@ _DECODER = msgspec.json.Decoder(dict[str, Any])
 
 
 class Verbs:
-    """`fairway.client.base.Client` over `_request` and `_stream`. `server` names the server in errors."""
+    """`fairway.client.base.Client` over `_request` and `_stream`. `server` names the server in errors. `answered` hears
+    of each request when its answer is there, of a watch when it begins: method, status (0: no answer), seconds."""
 
     server: str
+    answered: Callable[[str, int, float], None] | None = None
 
     async def _request(self, method: str, path: str, body: bytes, content_type: str) -> tuple[int, bytes]:
         """One exchange: (status, body). Raises Unreachable."""
@@ -135,22 +138,37 @@ class Verbs:
         self, method: str, path: str, body: Any = None, content_type: str = "application/json"
     ) -> bytes:
         encoded = b"" if body is None else msgspec.json.encode(body)
-        status, answer = await self._request(method, path, encoded, content_type)
+        begun, status = time.monotonic(), 0
+        try:
+            status, answer = await self._request(method, path, encoded, content_type)
+        finally:
+            self._tell(method, status, begun)
         if status >= 300:
             raise failure(status, answer)
         return answer
 
     async def _pieces(self, path: str, seconds: float | None) -> AsyncGenerator[bytes, None]:
         refusal = b""
-        status = 200
-        async with aclosing(self._stream(path, seconds)) as pieces:
-            async for status, piece in pieces:
-                if status >= 300:
-                    refusal += piece
-                elif piece:
-                    yield piece
+        begun, status = time.monotonic(), 0
+        try:
+            async with aclosing(self._stream(path, seconds)) as pieces:
+                async for found, piece in pieces:
+                    if not status:
+                        status = found
+                        self._tell("GET", status, begun)
+                    if status >= 300:
+                        refusal += piece
+                    elif piece:
+                        yield piece
+        finally:
+            if not status:
+                self._tell("GET", status, begun)
         if status >= 300:
             raise failure(status, refusal)
+
+    def _tell(self, method: str, status: int, begun: float) -> None:
+        if self.answered is not None:
+            self.answered(method, status, time.monotonic() - begun)
 
     def _object(self, body: bytes) -> Object:
         try:
