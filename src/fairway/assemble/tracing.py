@@ -16,7 +16,7 @@ from fairway.assemble.catalogue import Catalogue, Object, addresses_of
 from fairway.assemble.destinations import Destination, Places, QuestionError, Wanted, find, service_name
 from fairway.assemble.travelling import Nodes, journeys
 from fairway.client.kubeconfig import connect, load
-from fairway.kernel.linux import netns, observed, recent
+from fairway.kernel.linux import netns, observed
 from fairway.kernel.linux.links import LinuxLinks
 from fairway.lab import build
 from fairway.lab.state import StateDir
@@ -185,7 +185,6 @@ def live(namespace: str | None, name: str, connections: bool) -> Gathered:
     pieces = observed.observe(namespace, connections=connections)
     found = [texts.read(piece.command, piece.text, CONTENTS[piece.name]) for piece in pieces if not piece.failure]
     gathered = Gathered.read(found, name, whole=True)
-    gathered.remembered = recent.lists(namespace)
     gathered.notes += [
         f"`{piece.command}` could not be read: {piece.failure}."
         for piece in pieces

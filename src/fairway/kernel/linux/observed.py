@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from fairway.kernel.linux import netns
+from fairway.kernel.linux import netns, recent
 from fairway.kernel.linux.netfilter import LinuxNetfilter
 
 MAX_BYTES = 128 * 1024 * 1024
@@ -68,13 +68,20 @@ def observe(namespace: str | None = None, *, connections: bool = False) -> list[
             if name.endswith("tables-save.txt"):
                 command = (command[0].replace("-save", f"{backend}-save"),)
             found.append(_ask(name, command))
-        return [*found, switches()]
+        return [*found, switches(), clients()]
 
 
 def switches() -> Piece:
     """The settings, as `sysctl` prints them."""
     lines = sorted(_settings())
     return Piece("sysctl.txt", "sysctl", "".join(f"{name} = {value}\n" for name, value in lines).encode())
+
+
+def clients() -> Piece:
+    """The lists of `-m recent`: list, address, and the seconds since it was seen."""
+    lists = recent.lists()
+    lines = [f"{name} {address} {ago:.3f}\n" for name, seen in lists.items() for address, ago in seen.items()]
+    return Piece("recent.txt", "/proc/net/xt_recent", "".join(lines).encode())
 
 
 def _settings() -> Iterator[tuple[str, str]]:

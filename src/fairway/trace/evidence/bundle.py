@@ -30,6 +30,7 @@ CONTENTS: Mapping[str, Kind] = {
     "conntrack-4.txt": Kind.CONNECTIONS,
     "conntrack-6.txt": Kind.CONNECTIONS,
     "sysctl.txt": Kind.SETTINGS,
+    "recent.txt": Kind.CLIENTS,
 }
 
 

@@ -17,6 +17,7 @@ from fairway.ruleset.nft_parse_json import parse_json
 from fairway.trace.conditions import Remembered
 from fairway.trace.connections import Connections
 from fairway.trace.evidence import addresses, connections, settings
+from fairway.trace.evidence.clients import clients
 from fairway.trace.evidence.families import family_of_rules
 from fairway.trace.evidence.texts import RULES, EvidenceError, Kind, Text
 from fairway.trace.policy import MAIN, PolicyRule
@@ -101,6 +102,8 @@ class Gathered:
             case Kind.CONNECTIONS:
                 merged = {**self.connections.entries, **connections.connections(text).entries}
                 self.connections = Connections(merged)
+            case Kind.CLIENTS:
+                self.remembered = clients(text)
 
     def _take_rules(self, text: Text) -> None:
         try:

@@ -41,6 +41,7 @@ class Kind(enum.StrEnum):
     POLICY = "output of ip rule"
     CONNECTIONS = "output of conntrack -L"
     SETTINGS = "output of sysctl -a"
+    CLIENTS = "lists of -m recent"
 
 
 RULES = (Kind.IPTABLES, Kind.LISTING, Kind.NFT, Kind.NFT_JSON)
@@ -128,7 +129,8 @@ def recognise(name: str, content: str) -> Kind:
                 return kind
     if not content.strip():
         raise EvidenceError(name, "is empty")
-    known = ", ".join(each.value.removeprefix("output of ").removeprefix("a listing of ") for each in Kind)
+    printed = [each for each in Kind if each is not Kind.CLIENTS]
+    known = ", ".join(each.value.removeprefix("output of ").removeprefix("a listing of ") for each in printed)
     raise EvidenceError(name, f"is not recognised; known is what these print: {known}", 1)
 
 

@@ -151,6 +151,15 @@ def test_nothing_that_names_anybody_is_left() -> None:
     assert f"-A {jump} " in found
 
 
+def test_lists_of_clients_keep_their_rules() -> None:
+    listed = texts.read("recent", b"acme-list 203.0.113.7 3.5\n", texts.Kind.CLIENTS)
+    rules, clients = anonymise([texts.read("dump", SECRETS.encode()), listed], KEY)
+    name, address, seconds = clients.split()
+    assert f"--set --name {name} " in rules
+    assert f"-s {address}/32 " in rules
+    assert (name != "acme-list", address != "203.0.113.7", seconds) == (True, True, "3.5")
+
+
 def test_words_of_proxies_stay_and_services_are_told_apart() -> None:
     said = '-A KUBE-SERVICES -d 10.96.0.1/32 -m comment --comment "{} cluster IP" -j KUBE-SVC-{}'
     lines = one("\n".join(said.format(name, 16 * "A") for name in ("default/web", "default/api", "default/web")))

@@ -219,3 +219,21 @@ def test_each_family_has_its_own_rules() -> None:
     for family, word in ((Family.IPV4, "10.96.0.1"), (Family.IPV6, "fd00::1")):
         rules = both.scene(family).rules.iptables
         assert rules is not None and [word in rule for rule in rules.tables["nat"].chains["X"].rules] == [True]
+
+
+def test_lists_of_clients_come_with_the_rules() -> None:
+    listed = texts.read("recent", b"KUBE-SEP-AAAAAAAAAAAAAAAA 10.244.1.5 12.500\nL fd00:0::5 0\n", Kind.CLIENTS)
+    assert Gathered.read([listed]).scene(Family.IPV4).rules.remembered == {
+        "KUBE-SEP-AAAAAAAAAAAAAAAA": {"10.244.1.5": 12.5},
+        "L": {"fd00::5": 0.0},
+    }
+    assert Gathered.read([]).scene(Family.IPV4).rules.remembered is None
+
+
+@pytest.mark.parametrize(
+    "line", ["L 10.244.1.5", "L somebody 3", "L 10.244.1.5 nan", "L 10.244.1.5 -1", "L 10.0.0.1 1e9"]
+)
+def test_a_line_that_is_no_client_is_named(line: str) -> None:
+    with pytest.raises(EvidenceError, match="expected `LIST ADDRESS SECONDS`") as caught:
+        Gathered.read([texts.read("recent", f"L 10.0.0.9 1\n{line}\n".encode(), Kind.CLIENTS)])
+    assert caught.value.line == 2
