@@ -180,6 +180,11 @@ def test_a_person_picks_source_and_service_sees_the_way_and_clicks_a_step(page: 
 
     outcomes(page).nth(1).click()
     expect(way).to_contain_text("10.244.1.5:8080")
+    expect(way).to_contain_text("Further on, node-b")
+    expect(way).to_contain_text("The client sees the answer come from 10.96.0.80:80, where it had asked.")
+    way.get_by_text("The answer, on node-a").click()
+    way.get_by_role("button").filter(has_text="as the connection says").click()
+    expect(rule).to_contain_text("The kernel itself: no rule.")
     page.reload()
     expect(outcomes(page)).to_have_count(2)
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
 
 from fairway.assemble.catalogue import Catalogue, Object
 from fairway.assemble.destinations import QuestionError
+from fairway.assemble.travelling import Nodes
 from fairway.dataplane import iptables
 from fairway.desired import view
 from fairway.desired.build import FAMILIES, build
@@ -32,7 +34,7 @@ def gathered(catalogue: Catalogue, name: str, cluster_cidrs: tuple[str, ...] = (
         known = ", ".join(sorted(found for _, found in catalogue.nodes)) or "none"
         raise QuestionError(f"there is no node {name!r}; choose one of {known}")
     ranges = list(_pod_ranges(catalogue.nodes.values()))
-    cidrs = cluster_cidrs or tuple(str(each) for each in _spanning(ranges))
+    cidrs = cluster_cidrs or tuple(str(each) for each in _spanning([cidr for cidr, _ in ranges]))
     node = _node(described, ranges)
     options = ProxyOptions(cluster_cidrs=cidrs, localhost_nodeports=True)  # as kube-proxy has it unless told
     wanted = build(
@@ -46,11 +48,17 @@ def gathered(catalogue: Catalogue, name: str, cluster_cidrs: tuple[str, ...] = (
     return Gathered(name, True, list(rules), interfaces=list(node.interfaces), routes=routes, notes=_notes(name, cidrs))
 
 
+def world(catalogue: Catalogue, cluster_cidrs: tuple[str, ...] = ()) -> Nodes:
+    """All nodes, each worked out when a packet first comes to it."""
+    owners = {address: name for name, own in catalogue.node_addresses().items() for address in own}
+    return Nodes(lambda name: gathered(catalogue, name, cluster_cidrs), owners)
+
+
 def _notes(name: str, cidrs: tuple[str, ...]) -> list[str]:
     pods = ", ".join(cidrs) or "unknown"
     return [
         f"Nobody looked at {name}: these are the rules its proxy should write in iptables mode, worked out from the "
-        f"cluster's objects. Pods are taken to be {pods}."
+        f"cluster's objects. Pods are taken to be {pods}, and nodes to reach each other's directly."
     ]
 
 
@@ -64,13 +72,13 @@ def _views(objects: Iterable[Object], decode: Callable[[bytes], T]) -> Iterator[
             continue
 
 
-def _node(described: Object, ranges: Iterable[Network]) -> Node:
-    """A node with one device for the world and one for its pods; the pods of others are beyond the first."""
+def _node(described: Object, ranges: Iterable[tuple[Network, Address]]) -> Node:
+    """A node with one device for the world and one for its pods; the pods of others are behind their nodes."""
     own = [_cidr(text) for text in _cidrs_of(described)]
     uplink = Interface(UPLINK, tuple(ipaddress.ip_interface(str(address)) for address in _addresses(described)))
     bridge = Interface(POD_BRIDGE, tuple(ipaddress.ip_interface(f"{cidr[1]}/{cidr.prefixlen}") for cidr in own))
     routes = [Route(cidr, POD_BRIDGE, source=cidr[1]) for cidr in own]
-    routes += [Route(cidr, UPLINK) for cidr in ranges if cidr not in own]
+    routes += [Route(cidr, UPLINK, via=address) for cidr, address in ranges if cidr not in own]
     routes += [Route(_everything(address), UPLINK, source=address) for address in _addresses(described)]
     metadata = described["metadata"]
     labels = metadata.get("labels") or {}
@@ -100,13 +108,13 @@ def _cidr(text: str) -> Network:
     return ipaddress.ip_network(text, strict=False)
 
 
-def _pod_ranges(nodes: Iterable[Object]) -> Iterator[Network]:
+def _pod_ranges(nodes: Iterable[Object]) -> Iterator[tuple[Network, Address]]:
+    """The ranges of all nodes, each with the address of its node."""
     for node in nodes:
         for text in _cidrs_of(node):
-            try:
-                yield _cidr(text)
-            except ValueError:
-                continue
+            with suppress(ValueError):
+                cidr = _cidr(text)
+                yield from ((cidr, each) for each in list(_addresses(node))[:2] if each.version == cidr.version)
 
 
 def _spanning(ranges: Iterable[Network]) -> Iterator[Network]:

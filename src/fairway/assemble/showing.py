@@ -138,7 +138,8 @@ class Desk:
             if ground is None:
                 raise Unanswerable("These files are not kept any more: drop them again.")
             node = asked.node or ground.gathered.name
-            return lambda: tracing.ask_of(dropped.scene_of(ground, node), ground.catalogue, question)
+            world = computed.world(ground.catalogue) if ground.computed else None
+            return lambda: tracing.ask_of(dropped.scene_of(ground, node), ground.catalogue, question, world)
         if self._lookout is None or self._view.cluster is None:
             raise Unanswerable("There is no cluster to look at: drop a dump of rules on the page.")
         if not self._lookout.synced:
@@ -149,7 +150,8 @@ class Desk:
         if view.node:
             return lambda: tracing.ask_here(question, view.node, "", catalogue)
         worked_out = self._worked_out(catalogue, _node_of(catalogue, asked), self._lookout.changes)
-        return lambda: tracing.ask_of(worked_out(), catalogue, question)
+        world = computed.world(catalogue, view.cluster_cidrs)
+        return lambda: tracing.ask_of(worked_out(), catalogue, question, world)
 
     def _worked_out(self, catalogue: Catalogue, node: str, changes: int) -> Callable[[], Gathered]:
         """A node's rules, worked out again only when the objects have changed."""
@@ -220,7 +222,10 @@ def tell(answer: Answer, language: str) -> Row:
     if answer.then is not None:
         parts.append((answer.then, answer.then_rules))
     say = chinese.translate if language == "zh" else str
-    told = [story.tell(part, story.Telling(rules, answer.names, answer.causes(part), say)) for part, rules in parts]
+    told = [
+        story.tell(part, story.Telling(rules, answer.names, answer.causes(part), say, answer.journeys_of(part)))
+        for part, rules in parts
+    ]
     return {"delivered": answer.delivered, "parts": told}
 
 

@@ -29,7 +29,7 @@ from fairway.trace.connections import Original
 from fairway.trace.evidence import guesses, texts
 from fairway.trace.evidence.bundle import CONTENTS
 from fairway.trace.evidence.gathered import Gathered, Scene
-from fairway.trace.journey import Alone, Journey, Leg
+from fairway.trace.journey import Alone, Journey, Leg, World
 from fairway.trace.steps import Trace
 from fairway.trace.walk import Rules
 from fairway.trace.walk import trace as walk
@@ -166,8 +166,8 @@ def ask_here(question: Question, node: str, kubeconfig: str, objects: Catalogue)
     return ask_of(gathered, catalogue, question)
 
 
-def ask_of(gathered: Gathered, catalogue: Catalogue, question: Question) -> Answer:
-    """Follow one packet by what was gathered of a node. Raises QuestionError, TraceError."""
+def ask_of(gathered: Gathered, catalogue: Catalogue, question: Question, world: World | None = None) -> Answer:
+    """Follow one packet by what was gathered of a node, and over those of `world`. Raises QuestionError, TraceError."""
     wanted = Wanted.read(question.destination, Protocol(question.protocol), question.family)
     own = _own_names(gathered, catalogue)
     named = _destination(gathered, catalogue, own, wanted, question.namespace)
@@ -176,7 +176,7 @@ def ask_of(gathered: Gathered, catalogue: Catalogue, question: Question) -> Answ
     source, device, notes = _source(scene, catalogue, own, question, named.address)
     packet = _packet(question, source, named, wanted.protocol, device)
     found = follow(scene, packet, (*named.notes, *notes))
-    ways = journeys(scene, found, Alone())
+    ways = journeys(scene, found, world or Alone())
     return Answer(found, catalogue.names(), None, catalogue, scene.rules, journeys=ways)
 
 

@@ -115,8 +115,8 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     ),
     (
         "Nobody looked at {n}: these are the rules its proxy should write in iptables mode, worked out from the "
-        "cluster's objects. Pods are taken to be {p}.",
-        "没有读取 {n}：这些是根据集群对象推算、其代理在 iptables 模式下应写的规则。假定 Pod 网段是 {p}。",
+        "cluster's objects. Pods are taken to be {p}, and nodes to reach each other's directly.",
+        "没有读取 {n}：这些是根据集群对象推算、其代理在 iptables 模式下应写的规则。假定 Pod 网段是 {p}，且节点之间直接路由。",
     ),
     ("The route to {a} has several next hops; the first is taken.", "通往 {a} 的路由有多个下一跳；取第一个。"),
     (

@@ -9,10 +9,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from fairway.node import Node
 from fairway.packet import Outcome, Verdict
 from fairway.trace import words
 from fairway.trace.causes import Cause, Causes
-from fairway.trace.explain import Tongue
+from fairway.trace.explain import Journeys, Tongue
+from fairway.trace.journey import Journey, Leg
 from fairway.trace.names import chain_purpose, named
 from fairway.trace.steps import Path, State, Step, Trace
 from fairway.trace.story import Idle, Scene, Share, scenes, share_of
@@ -31,12 +33,14 @@ ARRIVES = (Verdict.ENDPOINT, Verdict.UNTRANSLATED)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Telling:
-    """What a trace is told with: the rules it went by, who has which address, the objects, the language."""
+    """What a trace is told with: the rules it went by, who has which address, the objects, the language, and what comes
+    after its branches."""
 
     rules: Rules
     names: Mapping[str, str]
     causes: Causes | None = None
     say: Tongue = str
+    journeys: Journeys = dataclasses.field(default_factory=dict)
 
 
 def tell(trace: Trace, how: Telling) -> Row:
@@ -49,25 +53,26 @@ class _Teller:
         self._trace = trace
         self._how = how
         self._say = how.say
-        self._steps: list[Step] = []
+        self._steps: list[tuple[Step, int]] = []
         self._numbers: dict[int, int] = {}
+        self._nodes: list[tuple[Node, Rules]] = [(trace.node, how.rules)]
 
     def tell(self) -> Row:
         trace, how = self._trace, self._how
         told = trace.branches[:MAX_BRANCHES]
-        branches = [self._branch(path) for path in told]
+        branches = [self._branch(number, path) for number, path in enumerate(told)]
         return {
             "node": trace.node.name,
             "packet": _state(State.of(trace.packet)),
             "title": words.line(trace.packet),
             "entry": trace.packet.in_interface,
             "sender": how.names.get(trace.packet.source, ""),
-            "why": why(trace, how.names, how.causes, self._say),
+            "why": why(trace, how.names, how.causes, self._say, how.journeys),
             "outcomes": self._outcomes(told),
             "branches": branches,
             "untold": len(trace.branches) - len(told),
             "steps": [self._step(index) for index in range(len(self._steps))],
-            "chains": listings(how.rules, self._steps),
+            "chains": self._chains(),
             "ways": self._ways(),
             "notes": [self._say(note) for note in trace.notes],
         }
@@ -104,43 +109,70 @@ class _Teller:
 
     # The way.
 
-    def _branch(self, path: Path) -> Row:
+    def _branch(self, number: int, path: Path) -> Row:
+        journey = self._how.journeys.get(number)
         return {
             **_share(Share(path.chance, path.certain), self._say),
-            "scenes": [self._scene(scene) for scene in scenes(path.steps) if scene.parts],
+            "scenes": self._scenes(path, 0),
+            "journey": self._journey(journey) if journey else None,
         }
 
-    def _scene(self, scene: Scene) -> Row:
+    def _journey(self, journey: Journey) -> Row:
+        """The packet over further nodes, and its answer's way back."""
+        legs = [(leg, False) for leg in journey.onward] + [(leg, True) for leg in journey.back]
+        return {
+            "legs": [{**self._leg(leg), "back": back} for leg, back in legs],
+            "end": journey.end.value,
+            "meaning": self._say(words.answer(journey)),
+        }
+
+    def _leg(self, leg: Leg) -> Row:
+        at = next((n for n, (node, _) in enumerate(self._nodes) if node.name == leg.trace.node.name), len(self._nodes))
+        if at == len(self._nodes):
+            self._nodes.append((leg.trace.node, leg.scene.rules))
+        return {
+            "node": leg.trace.node.name,
+            "title": words.line(leg.trace.packet),
+            "entry": leg.trace.packet.in_interface,
+            "packet": _state(State.of(leg.trace.packet)),
+            "scenes": self._scenes(leg.path, at),
+        }
+
+    def _scenes(self, path: Path, at: int) -> list[Row]:
+        return [self._scene(scene, at) for scene in scenes(path.steps) if scene.parts]
+
+    def _scene(self, scene: Scene, at: int) -> Row:
         return {
             "hook": scene.hook.value,
-            "heading": self._say(words.hook(scene.hook, scene.packet, self._trace.node)),
-            "parts": [self._idle(part) if isinstance(part, Idle) else self._number(part) for part in scene.parts],
+            "heading": self._say(words.hook(scene.hook, scene.packet, self._nodes[at][0])),
+            "parts": [self._idle(part) if isinstance(part, Idle) else self._number(part, at) for part in scene.parts],
         }
 
     def _idle(self, idle: Idle) -> str:
         chains = ", ".join(idle.chains)
         return self._say(f"{idle.table} {chains}: nothing there for this packet.")
 
-    def _number(self, step: Step) -> int:
+    def _number(self, step: Step, at: int) -> int:
         """The step's place in the list. Steps that branches share are the same objects."""
         if id(step) not in self._numbers:
             self._numbers[id(step)] = len(self._steps)
-            self._steps.append(step)
+            self._steps.append((step, at))
         return self._numbers[id(step)]
 
     def _step(self, index: int) -> Row:
-        step = self._steps[index]
+        step, at = self._steps[index]
         about = named(step) if step.rule else None
-        cause = self._how.causes.of_step(step) if self._how.causes else None
+        cause = self._how.causes.of_step(step) if self._how.causes and not at else None
         chance = None if step.probability is None else Share(step.probability)
         return {
+            "at": at,
             "hook": step.hook.value,
             "table": step.table,
             "chain": step.chain,
             "number": step.number,
             "rule": step.rule,
             "event": step.event.value,
-            "meaning": self._say(words.step(step, self._trace.node, self._how.names)),
+            "meaning": self._say(words.step(step, self._nodes[at][0], self._how.names)),
             "service": str(about) if about else "",
             "cause": self._cause(cause),
             "chance": _share(chance, self._say) if chance else None,
@@ -153,6 +185,13 @@ class _Teller:
         return {**dataclasses.asdict(cause), "why": self._say(cause.why), "remedy": self._say(cause.remedy)}
 
     # The chains.
+
+    def _chains(self) -> list[Row]:
+        """Of each node on the way the chains by their names."""
+        return [
+            listings(rules, [step for step, at in self._steps if at == number])
+            for number, (_, rules) in enumerate(self._nodes)
+        ]
 
     def _ways(self) -> Row:
         graph = ways(self._trace)

@@ -12,6 +12,7 @@ from fairway.assemble import computed, tracing
 from fairway.assemble.catalogue import Catalogue
 from fairway.assemble.destinations import QuestionError
 from fairway.packet import Family
+from fairway.trace.journey import End
 from tests.golden import cases, nodes
 
 
@@ -56,6 +57,15 @@ def test_a_packet_is_followed_by_them_and_a_note_says_whose_they_are() -> None:
     assert answer.trace.packet.in_interface == "cni0"
     assert answer.trace.notes[0].startswith("Nobody looked at node-a:")
     assert "10.244.0.0/16" in answer.trace.notes[0]
+
+
+def test_a_packet_is_followed_to_the_node_of_its_endpoint_and_its_answer_back() -> None:
+    objects = catalogue(nodes.case("01").name)
+    question = tracing.Question("10.244.1.9", "10.96.203.6:8080")
+    answer = tracing.ask_of(computed.gathered(objects, "node-a"), objects, question, computed.world(objects))
+    over = [[leg.trace.node.name for leg in journey.onward] for journey in answer.journeys.values()]
+    assert over == [[], [], ["node-b"]]
+    assert {journey.end for journey in answer.journeys.values()} == {End.RIGHT}
 
 
 def test_an_unknown_node_is_refused_with_those_there_are() -> None:

@@ -49,7 +49,7 @@ export function fresh(prefix) {
 // Arrow keys (and Home, End) move the focus among the elements that match within `root`.
 export function arrows(root, selector, { also = () => {}, sideways = false } = {}) {
   root.addEventListener("keydown", (event) => {
-    const all = [...root.querySelectorAll(selector)].filter((each) => !each.disabled);
+    const all = [...root.querySelectorAll(selector)].filter((each) => !each.disabled && each.checkVisibility());
     const at = all.indexOf(document.activeElement);
     if (at < 0) return;
     const steps = sideways ? { ArrowLeft: -1, ArrowRight: 1 } : { ArrowUp: -1, ArrowDown: 1 };

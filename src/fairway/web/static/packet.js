@@ -165,7 +165,7 @@ function story(part, index) {
   const ends = h("div", { class: "ends", role: "group", "aria-label": t("becomes") });
 
   function onchain(stop) {
-    const found = part.chains[`${stop.table} ${stop.chain}`];
+    const found = part.chains[0][`${stop.table} ${stop.chain}`];
     if (found) fill(chain, listing(found, applied(part, stop), 0));
   }
 
@@ -194,7 +194,7 @@ function story(part, index) {
 }
 
 function applied(part, stop) {
-  return new Set(part.steps.filter((step) => step.table === stop.table && step.chain === stop.chain).map((step) => step.number));
+  return new Set(part.steps.filter((step) => !step.at && step.table === stop.table && step.chain === stop.chain).map((step) => step.number));
 }
 
 function end(outcome, onclick) {

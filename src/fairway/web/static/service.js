@@ -114,13 +114,13 @@ function origins() {
 function rules(part, index) {
   const chain = h("div", { class: "chosen-chain" });
   const applied = new Map();
-  for (const step of part.steps) {
+  for (const step of part.steps.filter((each) => !each.at)) {
     const place = `${step.table} ${step.chain}`;
     applied.set(place, (applied.get(place) ?? new Set()).add(step.number));
   }
   const onchain = (stop) => {
     const place = `${stop.table} ${stop.chain}`;
-    const found = part.chains[place];
+    const found = part.chains[0][place];
     if (found) fill(chain, listing(found, applied.get(place) ?? new Set(), 0));
   };
   return h("div", {},

@@ -81,6 +81,8 @@ const WORDS = {
   onNodeNamed: ["On {n}", "在 {n} 上"],
   thenOn: ["Then on {n}", "然后在 {n} 上"],
   thisNode: ["this node", "本节点"],
+  furtherOn: ["Further on, {n}", "然后到 {n}"],
+  answerOn: ["The answer, on {n}", "应答，在 {n} 上"],
   seen: ["the server sees {a}", "服务端看到的来源是 {a}"],
   masqueraded: ["masqueraded", "地址伪装"],
   choose: ["Choose an end to see its way.", "选择一个结局以查看其路径。"],
