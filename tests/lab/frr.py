@@ -1,4 +1,4 @@
-"""FRR in a network namespace: zebra and bgpd with their sockets in a directory of their own."""
+"""FRR in a network namespace: zebra, bfdd and bgpd with their sockets in a directory of their own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Frr:
         shutil.chown(directory, "frr", "frr")
         self._place = ["--vty_socket", str(directory)]
         self._daemons: list[subprocess.Popen[bytes]] = []
-        for name in ("zebra", "bgpd"):
+        for name in ("zebra", "bfdd", "bgpd"):
             files = ["-f", "/dev/null", "-i", f"{directory}/{name}.pid", "-z", f"{directory}/zserv.api"]
             with (directory / f"{name}.log").open("wb") as log:
                 started = subprocess.Popen(

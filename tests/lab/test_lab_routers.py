@@ -27,21 +27,24 @@ BGP = f"""
 bgp:
   localAS: 64512
   peers:
-  - {{address: {plan.ROUTER[4]}, as: 64513}}
-  - {{address: "{plan.ROUTER[6]}", as: 64513}}
+  - {{address: {plan.ROUTER[4]}, as: 64513, bfd: true, holdTime: 300}}
+  - {{address: "{plan.ROUTER[6]}", as: 64513, holdTime: 6}}
 """
 ROUTER = """
 router bgp 64513
  no bgp ebgp-requires-policy
- neighbor NODES peer-group
- neighbor NODES remote-as 64512
- bgp listen range 10.0.0.0/24 peer-group NODES
- bgp listen range fd00:a::/64 peer-group NODES
+ neighbor V4 peer-group
+ neighbor V4 remote-as 64512
+ neighbor V4 bfd
+ neighbor V6 peer-group
+ neighbor V6 remote-as 64512
+ bgp listen range 10.0.0.0/24 peer-group V4
+ bgp listen range fd00:a::/64 peer-group V6
  address-family ipv4 unicast
   maximum-paths 16
  exit-address-family
  address-family ipv6 unicast
-  neighbor NODES activate
+  neighbor V6 activate
   maximum-paths 16
  exit-address-family
 exit
@@ -160,3 +163,11 @@ def test_a_node_without_a_pod_and_one_that_is_excluded_take_it_back(lab: Lab) ->
     until(lambda: [ways(lab, 4), ways(lab, 6)] == [0, 0], "nobody says it any more")
     lab.kubectl("label", "node", left, f"{label}-")
     until(lambda: [ways(lab, 4), ways(lab, 6)] == [1, 1], "and again")
+
+
+def test_a_node_that_dies_without_a_word_is_found_out_by_bfd_or_the_hold_time(lab: Lab) -> None:
+    """Over IPv4 the hold time is five minutes, but BFD is spoken; over IPv6 it is six seconds."""
+    until(lambda: [ways(lab, 4), ways(lab, 6)] == [1, 1], "one node serves")
+    lab.fairway("kill-node", announcer(lab))
+    until(lambda: ways(lab, 4) == 0, "BFD has found out")
+    until(lambda: ways(lab, 6) == 0, "the hold time is over", 60)
