@@ -137,6 +137,38 @@ def test_source_ranges_guard_the_balancer_s_address_only(world: Scene, rules: Pr
     assert world.ask("outside", VIP, 80).startswith("10.244.0.5")
 
 
+def test_two_services_at_one_balancer_s_address_share_its_clients_by_their_ranges(
+    world: Scene, rules: Programmer
+) -> None:
+    """Both are sticky: each client stays where it came to."""
+    other, sticky = ALL[2], {"sessionAffinity": "ClientIP"}
+    first = web(loadBalancerSourceRanges=[f"{OUTSIDE}/32"], **sticky)
+    second = service(
+        "web-2",
+        "10.96.0.21",
+        type="LoadBalancer",
+        ports=[{"port": 80, "protocol": "TCP", "nodePort": NODE_PORT + 1}],
+        status={"loadBalancer": {"ingress": [{"ip": VIP}]}},
+        loadBalancerSourceRanges=["10.0.0.0/24", f"{ALL[1]}/32"],
+        **sticky,
+    )
+    pieces = [
+        endpoint_slice("web", endpoint(ALL[0]), ELSEWHERE, port=PORT),
+        endpoint_slice("web-2", endpoint(other), port=PORT),
+    ]
+    rules.sync(Update.of(build([first, second], pieces, world.node(), OPTIONS)))
+
+    assert {world.ask("outside", VIP, 80).split()[0] for _ in range(8)} in ({ALL[0]}, {OUTSIDE})
+    assert world.ask("node", VIP, 80) == world.ask("pod-6", VIP, 80) == f"{other} 10.244.0.1"
+    assert world.ask("pod-7", VIP, 80) == SILENT
+
+    again = service("web-2", "10.96.0.21", type="ClusterIP")
+    rules.sync(Update.of(build([first, again], pieces, world.node(), OPTIONS)))
+
+    assert world.ask("outside", VIP, 80).split()[0] in (ALL[0], OUTSIDE)
+    assert world.ask("pod-6", VIP, 80) == SILENT
+
+
 def test_affinity_keeps_a_client_at_its_endpoint_until_that_is_gone(world: Scene, rules: Programmer) -> None:
     sticky = {"sessionAffinity": "ClientIP"}
     rules.sync(Update.of(state(world, *ALL, **sticky)))
