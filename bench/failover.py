@@ -1,6 +1,6 @@
 """How long an address of a load balancer is dark when the node that announces it dies, and what planned moves cost.
 
-    python bench/failover.py [KILLS] [MOVES]        (as root; default 20 kills, 20 moves)
+    python bench/failover.py [KILLS] [MOVES]        (as root; default 20 kills, 20 moves; lab $FAIRWAY_LAB)
 
 A lab of three nodes in both families, with a pod of the Service on each, and new connections every 20 ms by four
 streams: from a client on the nodes' segment and from one behind a router, over IPv4 and IPv6. A kill takes a node's
@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from urllib.parse import urlsplit
 
 HERE = Path(__file__).resolve().parent
 FAIRWAY = str(HERE.parent / ".venv" / "bin" / "fairway")
-LAB = "failover"
+LAB = os.environ.get("FAIRWAY_LAB", "failover")
 KUBECONFIG = f"/run/fairway/{LAB}/kubeconfig"
 NODES = ("node-a", "node-b", "node-c")
 EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"

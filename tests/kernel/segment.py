@@ -1,6 +1,6 @@
 """Two nodes, a client and an API server on one switch that forgets quickly and floods nothing, for announcers.
 
-The switch is a bridge in a namespace of its own, where the API server runs, too. It learns MACs for five seconds and
+The switch is a bridge in a namespace of its own, where the API server runs, too. It forgets a MAC after a second and
 sends frames to unknown ones nowhere, as switches with unknown-unicast blocking do. On the nodes the announced
 addresses are on `lo`, so that the kernel refuses connections to them; it answers no ARP for those.
 """
@@ -35,7 +35,7 @@ T = TypeVar("T")
 NODES = {"node-a": 11, "node-b": 12}
 V4, V6 = "10.0.0.200", "fd00:a::200"
 API = "10.0.0.1"
-AGEING = 5
+AGEING = 1
 EVERY = 0.05
 STRANGER = bytes.fromhex("0200000000c1")
 """From whom the client's questions are: from none of the nodes."""

@@ -95,6 +95,7 @@ def test_a_server_that_is_away_changes_nothing(world: Segment) -> None:
     try:
         time.sleep(1.5 * DEFAULT.lapse)  # so that every Lease seems to have ended
         assert {address: settled(world, address) for address in (V4, V6)} == before
+        wait(lambda: world.reaches(V4) and world.reaches(V6), "the switch has not forgotten where they are")
     finally:
         world.signal("api", signal.SIGCONT)
     assert set(world.told(V4, 1.5 * DEFAULT.lapse)) == {before[V4]}

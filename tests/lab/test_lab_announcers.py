@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,6 +53,8 @@ def test_an_exposed_service_is_reached_from_outside_in_both_families(lab: Lab) -
     for client in ("client", "far"):
         for address in (V4, V6):
             until(lambda c=client, a=address: answers(lab, a, c), f"{address} answers {client}")  # type: ignore[misc]
+    page = lab.curl(announcer(lab), "http://127.0.0.1:10260/metrics")
+    assert re.search(r"^fairway_announcer_addresses [12]$", page, re.M)
     assert f"{V4},{V6}" in lab.kubectl("get", "service", "web", "--no-headers")
 
 

@@ -231,7 +231,7 @@ class Announcer:
     def _repeat(self, now: float) -> None:
         """Announce what is due. What is announced without the API is not pressed on anybody: it is asked whether
         another has it."""
-        alone = self.member.alone
+        alone = frozenset(self.member.alone)
         for address, when in self._schedule.items():
             if address in alone:
                 if when.turn <= len(BURST) or now >= when.due:

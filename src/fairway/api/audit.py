@@ -5,7 +5,7 @@ from __future__ import annotations
 from fairway.api.auth import deed_of
 from fairway.api.rbac import Deed
 from fairway.api.requests import Request
-from fairway.api.users import User
+from fairway.api.users import ANNOUNCER, User
 from fairway.objects.errors import show
 from fairway.objects.kinds import LEASE
 
@@ -14,14 +14,14 @@ READING = frozenset({"get", "list", "watch"})
 
 def line(by: User, taken_for: User, request: Request, code: int) -> str | None:
     """`user="ann" verb=create resource=pods namespace="shop" name="web" code=201`; None for a request that changes
-    nothing, or only renews a node's own lease, which every node does all the time.
+    nothing, or only renews a lease, which nodes do with their own and announcers all the time.
 
     `by` proved who he is; `taken_for` is somebody else only by impersonation. Names are quoted: no name can look like
     more than one word, or like another line."""
     deed = deed_of(request)
     if request.verb in READING or not isinstance(deed, Deed):
         return None
-    if request.target.kind is LEASE and by.node and deed.name == by.node:
+    if request.target.kind is LEASE and _is_renewal(by, deed):
         return None
     words = [f"user={show(by.name)}"]
     if taken_for.name != by.name:
@@ -32,3 +32,7 @@ def line(by: User, taken_for: User, request: Request, code: int) -> str | None:
     if request.options.dry_run:
         words.append("dry-run")
     return " ".join([*words, f"code={code}"])
+
+
+def _is_renewal(by: User, deed: Deed) -> bool:
+    return bool(by.node and deed.name == by.node) or (by.name == ANNOUNCER and deed.verb == "update")

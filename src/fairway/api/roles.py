@@ -11,7 +11,7 @@ from typing import Any
 
 from fairway.api.roles_controllers import CONTROLLERS, PREFIX
 from fairway.api.roles_lines import Line, rule
-from fairway.api.users import ACCOUNTS, AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED
+from fairway.api.users import ACCOUNTS, ANNOUNCER, AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED
 from fairway.objects.kinds import RBAC
 
 Object = dict[str, Any]
@@ -123,7 +123,7 @@ _ROLES: dict[str, tuple[Line, ...]] = {
         ("create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
     ),
     "system:discovery": (("get", "/", f"/api /api/* /apis /apis/* {_HEALTH} /openapi /openapi/*"),),
-    "system:fairway-announcer": _ANNOUNCER,
+    ANNOUNCER: _ANNOUNCER,
     "system:kube-controller-manager": _CONTROLLERS,
     "system:kube-dns": (
         ("list watch", "", "endpoints namespaces pods services"),
@@ -146,7 +146,7 @@ _BOUND: dict[str, tuple[tuple[str, str], ...]] = {
     "cluster-admin": (("Group", MASTERS),),
     "system:basic-user": (("Group", AUTHENTICATED),),
     "system:discovery": (("Group", AUTHENTICATED),),
-    "system:fairway-announcer": (("User", "system:fairway-announcer"),),
+    ANNOUNCER: (("User", ANNOUNCER),),
     "system:kube-controller-manager": (("User", "system:kube-controller-manager"),),
     "system:kube-scheduler": (("User", "system:kube-scheduler"),),
     "system:monitoring": (("Group", "system:monitoring"),),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fairway.api.users import ANNOUNCER
 from fairway.lab import pki
 from fairway.lab.build import API_PORT
 from fairway.lab.state import StateDir
@@ -29,7 +30,7 @@ def identities(topology: Topology) -> Iterator[Identity]:
     for node in topology.nodes:
         yield Identity(f"agent-{node.name}", f"system:node:{node.name}", ("system:nodes",))
         yield Identity(f"proxy-{node.name}", "system:kube-proxy", ("system:node-proxier",))
-        yield Identity(f"announcer-{node.name}", "system:fairway-announcer")
+        yield Identity(f"announcer-{node.name}", ANNOUNCER)
 
 
 def api_server_names(topology: Topology) -> list[str]:

@@ -55,6 +55,13 @@ def test_a_nodes_heartbeat_is_no_news_but_what_else_it_does_is() -> None:
     assert line(other, other, lease, 200)
 
 
+def test_the_renewals_of_announcers_are_no_news() -> None:
+    url = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/fairway-announcer-a"
+    announcer = User("system:fairway-announcer")
+    assert line(announcer, announcer, request("PUT", url), 200) is None
+    assert line(announcer, announcer, request("DELETE", url), 200) and line(ANN, ANN, request("PUT", url), 200)
+
+
 def test_a_server_that_audits_tells_who_and_never_what(caplog: pytest.LogCaptureFixture) -> None:
     secret = {"metadata": {"name": "s"}, "stringData": {"password": "hunter2"}}
 
