@@ -32,6 +32,7 @@ bench: | root setup
 	$(BIN)/python bench/nftables.py
 	$(BIN)/python bench/proxy.py
 	$(BIN)/python bench/trace.py
+	$(BIN)/python bench/failover.py
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -179,8 +179,8 @@ class Announcer:
         """Others on the segment speak of an address that is ours."""
         address = str(said.address)
         claimed = isinstance(said, Tells)
-        self._obey(self.member.heard(address, said.mac.hex(":"), claimed))
         now = self._clock()
+        self._obey(self.member.heard(address, said.mac.hex(":"), claimed, now))
         if not claimed or not self._may_answer(address):
             return
         if now - self._defended.get(address, now - DEFENCE_SECONDS) >= DEFENCE_SECONDS:

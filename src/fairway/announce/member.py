@@ -188,11 +188,11 @@ class Member:
         self._cut_off = True
         self._drop([address for address, claim in self.mine.items() if claim.stage is Stage.WANTED])
 
-    def heard(self, address: str, mac: str, claimed: bool) -> Turn:
+    def heard(self, address: str, mac: str, claimed: bool, now: float) -> Turn:
         """Somebody else announces the address on the segment (`claimed`), or probes for it: other nodes do that before
         they take it, and any host that looks for an address of its own."""
         claim = self.mine.get(address)
-        if claim is None or claim.stage is not Stage.ALONE:
+        if claim is None or claim.stage is Stage.WANTED or self.is_entitled(address, now):
             return Turn()
         by_node = any(mac in each.bulletin.macs for each in self.others.values())
         return Turn(cease=self._drop([address])) if claimed or by_node else Turn()
@@ -387,7 +387,7 @@ class Member:
 
     def _is_due(self, bulletin: Bulletin, now: float) -> bool:
         if self._said is None:
-            return bool(self._reach) and any(self._me in each.best([self._me]) for each in self.wishes.values())
+            return any(self._me in order for order in self._ordered[1].values())
         if self._cut_off or bulletin != self._said:
             return True
         period = self._timing.renew if bulletin.claims else self._timing.idle

@@ -79,7 +79,8 @@ class World:
 
 
 class Node:
-    """An announcer as `announcer.Announcer` runs it, on this world's time. Its clock runs at `rate`."""
+    """An announcer as `announcer.Announcer` runs it, on this world's time. Its clock runs at `rate`; answers to it
+    take `late` seconds more; while it is not `watching` it is told nothing that it does not ask for."""
 
     def __init__(self, world: World, name: str, rate: float, wishes: Mapping[str, Wish]) -> None:
         self.name, self.world, self.rate = name, world, rate
@@ -87,6 +88,7 @@ class Node:
         self.member = Member(name, name, DEFAULT, self.now())
         self.answering: set[str] = set()
         self.dead, self.woken, self.api, self.cable = False, 0.0, True, True
+        self.watching, self.late = True, 0.0
         self._version, self._busy, self._failures = 0, False, 0
         self._contact, self._lost = self.now(), False
         self._probed = 0.0
@@ -103,6 +105,10 @@ class Node:
     def now(self) -> float:
         return self.offset + self.rate * self.world.time
 
+    def run_at(self, rate: float) -> None:
+        """From now on its clock is this fast."""
+        self.offset, self.rate = self.now() - rate * self.world.time, rate
+
     def answers(self, address: str) -> bool:
         """A process that was just woken hears first what was said meanwhile, if it must."""
         if self.dead or self.woken > self.world.time or address not in self.answering:
@@ -112,12 +118,18 @@ class Node:
         return self.member.answers(address, self.now())
 
     def told(self, node: str, said: Bulletin, version: int) -> None:
-        if not (self.api and self.world.up):
+        if not (self.api and self.world.up and self.watching):
             return
         if not self._lost:
             self._contact = self.now()
         if self.member.saw(said, str(version), self.now()):
             self.round()
+
+    def watch(self, on: bool) -> None:
+        """Lose the watch, or begin it anew with a list."""
+        self.watching = on
+        for other, (said, version) in self.world.leases.items() if on else ():
+            self.told(other, said, version)
 
     def tick(self) -> None:
         self.obey(self.member.beat(self.now()))
@@ -147,7 +159,7 @@ class Node:
             if not self.world.up:
                 return
             found = self.world.write(self.name, said, version)
-            self.world.after(self.world.delay(), self, lambda: answer(found))
+            self.world.after(self.late + self.world.delay(), self, lambda: answer(found))
 
         def answer(found: int | None) -> None:
             if done[0] or not self.api:
@@ -174,7 +186,7 @@ class Node:
             if not self.world.up:
                 return
             listing = dict(self.world.leases)
-            self.world.after(self.world.delay(), self, lambda: answer(listing))
+            self.world.after(self.late + self.world.delay(), self, lambda: answer(listing))
 
         def answer(listing: dict[str, tuple[Bulletin, int]]) -> None:
             if done[0] or not self.api:
@@ -240,6 +252,6 @@ class Node:
     def hear(self, address: str, speaker: Node, claimed: bool) -> None:
         if not self.cable:
             return
-        self.obey(self.member.heard(address, speaker.name, claimed))
+        self.obey(self.member.heard(address, speaker.name, claimed, self.now()))
         if self.answers(address) and speaker.cable and not claimed:
             self.world.after(0.001, speaker, partial(speaker.hear, address, self, True))

@@ -18,11 +18,11 @@ DEAD_AFTER = 2.0
 """Seconds in which another node answers for one that died, with an API that answers in a tenth of a second."""
 
 
-def world(seed: int, slow: float = 0.02, drift: float = 0.05) -> World:
-    """Three nodes that have settled."""
+def world(seed: int, slow: float = 0.02, drift: float = 0.1) -> World:
+    """Three nodes that have settled. The clock of each may run fast or slow by `drift`."""
     made = World(Random(seed), slow=slow, lag=slow)
     for name in NAMES:
-        made.nodes[name] = Node(made, name, 1 + made.random.uniform(-drift, drift), WISHES)
+        made.nodes[name] = Node(made, name, 1 + made.random.choice((-drift, 0.0, drift)), WISHES)
     made.check = lambda: never_two(made)
     made.run(2.0)
     assert_served(made)
@@ -124,6 +124,29 @@ def test_a_stopped_process_that_is_woken_answers_nothing_before_it_knows_better(
     assert announcer(made) is not stopped
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_clocks_that_drift_apart_and_answers_that_come_late_make_no_two(seed: int) -> None:
+    made = world(seed, slow=0.002, drift=0.0)
+    lonely = announcer(made)
+    for each in made.nodes.values():
+        each.run_at(0.91 if each is lonely else 1.1)
+    lonely.late = 0.45
+    made.run(3.0 + made.random.uniform(0, 1))
+    lonely.api = False
+    made.run(4.0)
+    assert announcer(made) is not lonely
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_who_is_told_nothing_takes_nothing(seed: int) -> None:
+    made = world(seed)
+    holder = announcer(made)
+    for each in made.nodes.values():
+        each.watch(each is holder)
+    assert darkness(made, 10.0) == 0.0
+    assert announcer(made) is holder
+
+
 def test_a_move_leaves_a_gap_of_moments() -> None:
     made = world(4)
     old = announcer(made)
@@ -158,7 +181,7 @@ def mischief(made: World) -> None:
     random = made.random
     node = made.nodes[random.choice(NAMES)]
     seconds = random.uniform(0.05, 4.0)
-    match random.randrange(6):
+    match random.randrange(8):
         case 0:
             node.woken = max(node.woken, made.time + seconds)
         case 1:
@@ -173,6 +196,11 @@ def mischief(made: World) -> None:
         case 4:
             made.slow = made.lag = random.choice([0.01, 0.05, 0.3, 0.8])
         case 5:
+            node.watch(False)
+            made.after(seconds, node, lambda: node.watch(True))
+        case 6:
+            node.late = random.choice([0.0, 0.1, 0.4])
+        case 7:
             chosen = frozenset(random.sample(NAMES, random.randint(1, 3)))
             wishes = {each: Wish(each, ("default/web",), (chosen, frozenset(NAMES))) for each in ADDRESSES}
             for each in made.nodes.values():
@@ -192,5 +220,7 @@ def test_never_two_whatever_happens_and_one_soon_after_it_has_ended(seed: int) -
         mischief(made)
         made.run(made.random.uniform(0.0, 2.5))
     made.slow = made.lag = 0.02
+    for each in made.nodes.values():
+        each.late = 0.0
     made.run(DEFAULT.idle_lapse)
     assert_served(made)
