@@ -136,8 +136,10 @@ def test_the_map_shows_what_there_is_and_what_becomes_of_it(page: Page, address:
         await client.create(kinds.ENDPOINT_SLICE, slice_of("web", "web-1", "web-2"), "default")
 
     ask(kubeconfig, away)
-    expect(web).to_contain_text("none ready")
-    ask(kubeconfig, back)
+    try:
+        expect(web).to_contain_text("none ready")
+    finally:
+        ask(kubeconfig, back)
     expect(web.locator(".endpoints > .endpoint")).to_have_count(2)
 
     page.get_by_placeholder("name, type").fill("10.244.1.5")
@@ -187,6 +189,29 @@ def test_a_person_picks_source_and_service_sees_the_way_and_clicks_a_step(page: 
     expect(rule).to_contain_text("The kernel itself: no rule.")
     page.reload()
     expect(outcomes(page)).to_have_count(2)
+
+
+def test_an_answer_that_is_out_of_date_says_so(page: Page, address: str, kubeconfig: Path) -> None:
+    visit(page, address)
+    trace(page, "default/shell", "default/web:80")
+
+    async def fewer(client: Client) -> None:
+        await client.patch(
+            kinds.ENDPOINT_SLICE, "web-1", {"endpoints": slice_of("web", "web-1")["endpoints"]}, "default"
+        )
+
+    async def back(client: Client) -> None:
+        both = slice_of("web", "web-1", "web-2")
+        await client.patch(kinds.ENDPOINT_SLICE, "web-1", {"endpoints": both["endpoints"]}, "default")
+
+    ask(kubeconfig, fewer)
+    try:
+        expect(page.get_by_text("The Service has changed since.")).to_be_visible()
+        page.get_by_role("button", name="Follow again").click()
+        expect(outcomes(page)).to_have_count(1)
+        expect(page.get_by_text("The Service has changed since.")).to_be_hidden()
+    finally:
+        ask(kubeconfig, back)
 
 
 def test_why_nobody_answers_is_told_with_object_and_field(page: Page, address: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -38,6 +38,7 @@ class Lookout:
         self._pods: Cache[Object] = Cache(_lean_pod)
         self._nodes: Cache[Object] = Cache(_lean)
         self._slices_of: dict[Key, set[Key]] = {}
+        self._rows: dict[Key, Row] = {}  # of Services; the other rows are made in no time
         self._changed: dict[str, set[Key]] = {"services": set(), "pods": set(), "nodes": set()}
         self.changes = 0
         """How often something has changed."""
@@ -93,6 +94,8 @@ class Lookout:
     def _note(self, what: str, changes: Sequence[Change[Object]]) -> None:
         self.changes += 1
         self._changed[what].update(change.key for change in changes)
+        if what == "services":
+            self._forget(change.key for change in changes)
         self.board.touched()
 
     def _note_slices(self, changes: Sequence[Change[Object]]) -> None:
@@ -103,7 +106,12 @@ class Lookout:
                 kept = self._slices_of.setdefault(service, set())
                 (kept.add if _service_of(change.new) == service else kept.discard)(change.key)
                 self._changed["services"].add(service)
+                self._forget((service,))
         self.board.touched()
+
+    def _forget(self, services: Iterable[Key]) -> None:
+        for key in services:
+            self._rows.pop(key, None)
 
     def _failed(self, error: Exception) -> None:
         self._trouble = str(error)
@@ -152,8 +160,10 @@ class Lookout:
         return {"synced": self.synced, "trouble": self._trouble}
 
     def _service(self, key: Key) -> Row:
-        slices = [self._slices.items[each] for each in sorted(self._slices_of.get(key, ()))]
-        return mapped.service(self._services.items[key], slices)
+        if key not in self._rows:
+            slices = [self._slices.items[each] for each in sorted(self._slices_of.get(key, ()))]
+            self._rows[key] = mapped.service(self._services.items[key], slices)
+        return self._rows[key]
 
 
 def _service_of(slice: Object | None) -> Key | None:

@@ -27,7 +27,7 @@ export class Refused extends Error {
 
 async function answer(response) {
   const said = await response.json();
-  if (!response.ok) throw new Refused(response.status, said.error ?? response.statusText);
+  if (!response.ok) throw new Refused(response.status, said.error ?? said.message ?? response.statusText);
   return said;
 }
 

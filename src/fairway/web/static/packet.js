@@ -23,6 +23,9 @@ export function packet({ files, remember }) {
   const from = combo({ label: t("from"), hint: t("fromHint"), value: asked.source, choices: sources, oninput: (text) => { asked.source = text; } });
   const to = combo({ label: t("to"), hint: t("toHint"), value: asked.destination, choices: destinations, oninput: aim });
   const protocol = select("protocol", ["TCP", "UDP", "SCTP"].map((each) => [each, each]), "protocol");
+  const stale = h("p", { class: "stale", role: "status", hidden: true }, t("stale"),
+    h("button", { type: "button", class: "quiet", onclick: () => ask() }, t("again")));
+  let known = null;
   const go = h("button", { type: "submit", class: "primary" }, t("go"));
   const form = h("form", { class: "question", onsubmit: (event) => { event.preventDefault(); ask(); } },
     from.element, to.element, protocol,
@@ -48,6 +51,8 @@ export function packet({ files, remember }) {
     remember(asked);
     go.disabled = true;
     go.textContent = t("going");
+    known = meant();
+    stale.hidden = true;
     try {
       const told = await post("api/trace", question);
       fill(answer, told.parts.map((part, index) => story(part, told.parts.length > 1 ? index : -1)));
@@ -76,6 +81,7 @@ export function packet({ files, remember }) {
   let waiting = Boolean(asked.source && asked.destination);
   function begin() {
     choices();
+    stale.hidden = !known || known === meant();
     if (waiting && (cluster.synced || !about.reads || ground())) {
       waiting = false;
       ask();
@@ -84,10 +90,18 @@ export function packet({ files, remember }) {
   const stop = listen(begin);
   begin();
   return {
-    element: h("section", { class: "view", "aria-label": t("packet") }, form, answer),
+    element: h("section", { class: "view", "aria-label": t("packet") }, form, stale, answer),
     leave: stop,
     focus: () => (asked.source ? to : from).field.focus(),
   };
+}
+
+// The Service that the packet is sent to, as it is now.
+function meant() {
+  if (ground()) return null;
+  const host = asked.destination.replace(/:[^:]*$/, "").replace(/^\[|\]$/g, "");
+  return cluster.services.get(host.includes("/") ? host : `${asked.namespace || "default"}/${host}`)
+    ?? [...cluster.services.values()].find((each) => each.addresses.some((address) => address.value === host)) ?? null;
 }
 
 // The files that were dropped last, unless the user chose.

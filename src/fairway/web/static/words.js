@@ -68,6 +68,8 @@ const WORDS = {
   namespace: ["Namespace of names", "名称的命名空间"],
   go: ["Follow", "跟踪"],
   going: ["Following …", "正在跟踪 …"],
+  stale: ["The Service has changed since.", "此后该 Service 已有变化。"],
+  again: ["Follow again", "重新跟踪"],
   askHint: ["Choose where a packet comes from and where it goes: every rule it meets is shown, and what becomes of it.", "选择数据包的来源和目的：会显示它遇到的每条规则和它的结局。"],
   becomes: ["What becomes of it", "结局"],
   way: ["The way", "路径"],
