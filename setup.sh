@@ -32,10 +32,16 @@ need nslookup bind9-dnsutils
 need ip iproute2
 need sysctl procps
 need etcd etcd-server
-# For `make test` alone: what the page's tests look through, and routers. Without root they are left out.
+# For `make test` alone: what the page's tests look through, routers, and resolvers of other makers (two of them are
+# built of C). Without root they are left out.
 if [ "${1:-}" = tests ] && [ "$(id -u)" -eq 0 ]; then
     need chromium chromium
     need vtysh frr
+    need kdig knot-dnsutils
+    need gcc gcc
+    need musl-gcc musl-tools
+    [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+    [ -e /usr/include/ares.h ] || missing+=(libc-ares-dev)
 fi
 command -v "$python" >/dev/null 2>&1 || missing+=(python3)
 "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
