@@ -4,9 +4,9 @@
 
 `fairway dns` runs as it would in a pod, pinned to one processor, with a stand-in for the API server (see `proxy_api`):
 Services of one port and five endpoints each, every seventh of them headless, and the Pods behind them. dnsperf asks on
-loopback from the other processor: each name once (the general path), then again and again; names outside are forwarded
-to a server in this process. Knot and NSD, where Debian's packages are installed, serve the same records, exported from
-the zone.
+loopback from the other processor: each question once, then again and again; names outside are forwarded to a server in
+this process. Knot and NSD, where Debian's packages are installed, serve the same records from files; whether they say
+the same to two thousand of the questions is printed, too.
 
 A machine that others use too gives a server less than its processor; so each rate is printed twice: answers a second,
 and answers per second of the server's processor time. While dnsperf asks at half of the rate it reached, a client asks
@@ -45,8 +45,13 @@ OUTSTANDING = 200
 SAMPLES = 2000
 WRITES = 60
 TYPES = {"A": 1, "PTR": 12, "AAAA": 28, "SRV": 33}
+ONCE = "each question once"
 ZONES = ("cluster.local", "10.in-addr.arpa")
 SOA = "SOA ns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5"
+
+
+Said = tuple[int, list[tuple[int, str]]]
+"""The rcode of a reply, and the types and data of its answers."""
 
 
 class Rate(NamedTuple):
@@ -181,6 +186,34 @@ def query(question: str) -> bytes:
 def answers(reply: bytes) -> int:
     """Records in a reply's answer section."""
     return int.from_bytes(reply[6:8], "big")
+
+
+def content(reply: bytes) -> Said:
+    """What a reply says: its rcode, and the types and data of its answers, however their names are compressed."""
+    found: list[tuple[int, str]] = []
+    place = reply.index(b"\0", 12) + 5 if reply else 0
+    for _ in range(answers(reply)):
+        _, place = spelled(reply, place)
+        type, length = struct.unpack_from("!H6xH", reply, place)
+        place += 10
+        fixed = {TYPES["SRV"]: 6, TYPES["PTR"]: 0}.get(type, length)
+        name = spelled(reply, place + fixed)[0] if fixed < length else ""
+        found.append((type, reply[place : place + fixed].hex() + name))
+        place += length
+    return (reply[3] & 0xF if reply else -1), sorted(found)
+
+
+def spelled(message: bytes, place: int) -> tuple[str, int]:
+    """The name that begins at a place, and where it ends."""
+    labels, end = [], 0
+    while length := message[place]:
+        if length >= 0xC0:
+            end = end or place + 2
+            place = int.from_bytes(message[place : place + 2], "big") & 0x3FFF
+            continue
+        labels.append(message[place + 1 : place + 1 + length].decode())
+        place += 1 + length
+    return ".".join(labels), end or place + 1
 
 
 def ask(query: bytes, timeout: float) -> bytes | None:
@@ -344,23 +377,48 @@ def measure_outside(server: Server, place: Path, seconds: float) -> None:
     show("outside, known", dnsperf(server, file, "-l", str(seconds)))
 
 
-def measure(what: str, server: Server, files: dict[str, Path], seconds: float, sample: Sequence[str]) -> None:
-    """All figures of one server, printed."""
+class Figures(NamedTuple):
+    """What was measured of a server: its rates by kind of question, and what it said to each of the sample."""
+
+    rates: dict[str, Rate]
+    said: list[Said]
+
+
+def measure(
+    what: str,
+    server: Server,
+    files: dict[str, Path],
+    seconds: float,
+    sample: Sequence[str],
+    ours: Figures | None = None,
+) -> Figures:
+    """All figures of one server, printed; beside `ours`, how much ours are of them, and whether it says the same."""
     started = server.wait_for(sample[-1])
     used = server.processor()
     print(f"\n{what}: {started:.2f} s from start to answers ({used:.2f} s of processor), {megabytes(server)}")
-    show("each question once", dnsperf(server, files["mixture"], "-n", "1"))
-    rate = Rate(0, 0, 0)
-    for kind, file in files.items():
-        rate = dnsperf(server, file, "-l", str(seconds))
-        show(kind, rate)
-    median, worst = waits(files["mixture"], rate.wall / 2, sample)
+    rates: dict[str, Rate] = {}
+    for kind, file, limits in (
+        (ONCE, files["mixture"], ("-n", "1")),
+        *((kind, file, ("-l", str(seconds))) for kind, file in files.items()),
+    ):
+        rates[kind] = dnsperf(server, file, *limits)
+        show(kind, rates[kind], ours.rates[kind] if ours else None)
+    median, worst = waits(files["mixture"], rates["mixture"].wall / 2, sample)
     print(f"  at half of that rate a client waits {median:.2f} ms (median), {worst:.2f} ms (99th percentile)")
     print(f"  then {megabytes(server)}")
+    said = [content(ask(query(line), 5) or b"") for line in sample]
+    if ours is not None:
+        differ = [line for line, mine, theirs in zip(sample, ours.said, said, strict=True) if mine != theirs]
+        print(
+            f"  says the same as fairway dns to {len(said) - len(differ)} of {len(said)} questions {differ[:3] or ''}"
+        )
+    return Figures(rates, said)
 
 
-def show(kind: str, rate: Rate) -> None:
-    print(f"  {kind:22}{rate.wall:10,.0f}/s {rate.processor:10,.0f}/s of processor, {rate.lost:.2%} lost")
+def show(kind: str, rate: Rate, ours: Rate | None = None) -> None:
+    """One row; beside `ours`, how much of it ours is, by processor time."""
+    share = f", fairway dns {ours.processor / rate.processor:.2f} of it" if ours else ""
+    print(f"  {kind:22}{rate.wall:10,.0f}/s {rate.processor:10,.0f}/s of processor, {rate.lost:.2%} lost{share}")
 
 
 def megabytes(server: Server) -> str:
@@ -387,7 +445,7 @@ def main() -> None:
         with stand_in(told.services) as (served, port), world():
             server = fairway(place, port, told.workers)
             try:
-                measure("fairway dns", server, files, told.seconds, sample)
+                ours = measure("fairway dns", server, files, told.seconds, sample)
                 measure_outside(server, place, told.seconds)
                 taken = freshness(served)
                 print(
@@ -402,7 +460,7 @@ def main() -> None:
             if Path(program).exists():
                 server = start(place)
                 try:
-                    measure(start.__name__, server, files, told.seconds, sample)
+                    measure(start.__name__, server, files, told.seconds, sample, ours)
                 finally:
                     server.stop()
 

@@ -91,8 +91,13 @@ def grow(service: Service, slices: Iterable[EndpointSlice], name: Name) -> Branc
         return Branch(name, alias=_alias(service.external_name))
     if service.headless:
         return _headless(service, slices, name)
-    addresses = tuple([packed for text in service.addresses if (packed := names.pack(text)) is not None])
-    return Branch(name, addresses=tuple(dict.fromkeys(addresses)), ports=_own_ports(service.spec.ports))
+    addresses = [packed for text in service.addresses if (packed := names.pack(text)) is not None]
+    return plain(service, tuple(dict.fromkeys(addresses)), name)
+
+
+def plain(service: Service, addresses: Collection[bytes], name: Name) -> Branch:
+    """The branch of a Service with addresses (packed) of its own."""
+    return Branch(name, addresses=addresses, ports=_own_ports(service.spec.ports))
 
 
 @lru_cache(maxsize=1024)

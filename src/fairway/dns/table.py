@@ -65,12 +65,10 @@ class _Generation:
 
     def sealed(self) -> _Sealed:
         """The same when no more will come."""
-        hashes, questions = array("q"), list[bytes]()
-        for root in sorted(self._by_root):
-            held = self._by_root[root]
-            hashes.extend([root] * len(held))
-            questions += held
-        return _Sealed(hashes, (*questions, *self._lasting))
+        held = self._by_root
+        order = sorted(held)
+        hashes = array("q", [root for root in order for _ in held[root]])
+        return _Sealed(hashes, (*(question for root in order for question in held[root]), *self._lasting))
 
 
 class _Sealed:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from fairway.dns import grammar, names
-from fairway.dns.branch import Branch, grow
+from fairway.dns.branch import Branch, grow, plain
 from fairway.dns.errors import BadName, BadZone
 from fairway.dns.names import Name
 from fairway.dns.pods import PodIndex
@@ -382,8 +382,12 @@ class Zone:
         key = (namespace, name)
         if self._latest is not None and self._latest[0] == key:
             return self._latest[1]
-        branch = grow(entry.service, self._slices.get(key, ()), (name, namespace, b"svc", *self.domain))
-        if entry.service.headless:
+        own, headless = (name, namespace, b"svc", *self.domain), entry.service.headless
+        if entry.claims and not headless and key not in self._stale:
+            branch = plain(entry.service, entry.claims, own)  # its addresses need not be read again
+        else:
+            branch = grow(entry.service, self._slices.get(key, ()), own)
+        if headless:
             entry.branch = branch
         else:
             self._latest = key, branch
