@@ -143,7 +143,7 @@ class _Note:
         if step.hook is Hook.ROUTING:
             yield from self._wrap(f"Routing: {meaning}")
             return
-        place = f"{step.table} {step.chain}" + (f" rule {step.number}" if step.number else "")
+        place = " ".join(filter(None, (step.table, step.chain, f"rule {step.number}" if step.number else "")))
         yield f"  {place}" + (f"   {self._paint(DIM, step.rule)}" if step.rule else "")
         yield from self._wrap(meaning, "      ")
         if self._causes is not None and (cause := self._causes.of_step(step)) is not None:
