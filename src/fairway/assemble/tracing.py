@@ -30,6 +30,7 @@ from fairway.trace.evidence import guesses, texts
 from fairway.trace.evidence.bundle import CONTENTS
 from fairway.trace.evidence.gathered import Gathered, Scene
 from fairway.trace.journey import Alone, Journey, Leg, World
+from fairway.trace.sources import own_source
 from fairway.trace.steps import Trace
 from fairway.trace.walk import Rules
 from fairway.trace.walk import trace as walk
@@ -380,19 +381,9 @@ def _observe(topology: Topology, member: str, connections: bool) -> Gathered:
 
 
 def own_address(node: Node, destination: str) -> str:
-    """The source address a process on the node would use: the route's preferred one, else the device's first."""
-    target = ipaddress.ip_address(destination)
-    route = node.route(target)
-    if route and route.source:
-        return str(route.source)
-    device = route.device if route else ""
-    same = [
-        (interface.name == device, str(address.ip))
-        for interface in node.interfaces
-        for address in interface.addresses
-        if address.version == target.version
-    ]
-    if not same:
+    """The source address a process on the node would use. Raises QuestionError when none is known."""
+    found = own_source(node, destination)
+    if not found:
         who = node.name or "the node"
         raise QuestionError(f"{who} has no address of the destination's family, as far as is known (--ip-addr FILE)")
-    return max(same, key=lambda found: found[0])[1]
+    return found

@@ -41,6 +41,21 @@ def source_address(node: Node, device: str, next_hop: str, destination: str) -> 
     return _of_ipv4(node, device, hop)
 
 
+def own_source(node: Node, destination: str) -> str:
+    """The source of a process that chose none: the route's preferred one, else the device's. "" when the node has no
+    address of that family, as far as is known."""
+    target = ipaddress.ip_address(destination)
+    if target.is_loopback:
+        return "::1" if target.version == 6 else "127.0.0.1"
+    if node.is_local(target):
+        return destination
+    route = node.route(target)
+    if route is not None and route.source is not None:
+        return str(route.source)
+    via = str(route.via) if route is not None and route.via is not None else ""
+    return source_address(node, route.device if route is not None else "unknown", via, destination)
+
+
 def _of_ipv4(node: Node, device: str, next_hop: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     """The first address of the device whose network holds the next hop, else the device's first, else the node's first
     (inet_select_addr in net/ipv4/devinet.c; loopback addresses have host scope and never qualify)."""

@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 
 from fairway.node import Interface, Node
-from fairway.trace.sources import source_address
+from fairway.trace.sources import own_source, source_address
 from tests.unit.trace.test_routing import NODE
 
 on = ipaddress.ip_interface
@@ -59,3 +59,17 @@ def test_of_ipv6(device: str, destination: str, address: str) -> None:
 
 def test_of_a_family_the_node_has_none_of_nothing_is_known() -> None:
     assert source_address(Node("n", interfaces=(Interface("eth0", (on("10.0.0.1/24"),)),)), "eth0", "", "fd00::1") == ""
+
+
+@pytest.mark.parametrize(
+    ("destination", "source"),
+    [
+        ("127.0.0.53", "127.0.0.1"),
+        ("192.168.9.1", "192.168.9.1"),  # itself
+        ("10.0.0.77", "10.0.0.11"),  # the route's
+        ("10.244.0.7", "10.244.0.1"),  # the device's
+        ("8.8.8.8", "10.0.0.11"),
+    ],
+)
+def test_of_a_process_that_chose_none(destination: str, source: str) -> None:
+    assert own_source(NODE, destination) == source

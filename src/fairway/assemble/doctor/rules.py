@@ -20,6 +20,7 @@ from fairway.node import Node
 from fairway.packet import Family, Outcomes, Packet, Verdict, family_of, host_port
 from fairway.trace.evidence import guesses
 from fairway.trace.evidence.gathered import Scene
+from fairway.trace.sources import own_source
 from fairway.trace.steps import Event, Path, Step, Trace
 from fairway.trace.walk import trace
 
@@ -145,28 +146,13 @@ def _senders(held: Held, destination: str) -> Iterator[tuple[str, str, str]]:
         if family_of(str(cidr)) is held.family and cidr.num_addresses > 4:
             pod = str(cidr[-2])
             yield "a pod of this node", pod, guesses.arrival(held.scene, cidr[-2])[0] or guesses.POD_BRIDGE
-    own = _own_address(held, destination)
+    own = own_source(held.scene.node, destination)
     if own:
         yield "the node", own, ""
     stranger = STRANGERS[held.family]
     device = guesses.arrival(held.scene, ipaddress.ip_address(stranger))[0]
     if device:
         yield "a client outside", stranger, device
-
-
-def _own_address(held: Held, destination: str) -> str:
-    """The source that a process of the node has on the way there."""
-    target = ipaddress.ip_address(destination)
-    found = held.scene.node.route(target)
-    if found and found.source:
-        return str(found.source)
-    addresses = [
-        (bool(found) and interface.name == found.device if found else False, str(address.ip))
-        for interface in held.scene.node.interfaces
-        for address in interface.addresses
-        if family_of(str(address.ip)) is held.family and not address.ip.is_link_local
-    ]
-    return max(addresses, key=lambda each: each[0])[1] if addresses else ""
 
 
 def _differ(said: Outcomes, done: Trace) -> tuple[str, str, str]:
