@@ -36,9 +36,9 @@ def surroundings(node: Node) -> Iterator[tuple[str, str]]:
     routes = []
     for route in node.routes:
         where = "default" if route.destination.prefixlen == 0 else str(route.destination)
-        routes.append(
-            f"{where}{f' via {route.via}' if route.via else ''} dev {route.device}{f' src {route.source}' if route.source else ''}"
-        )
+        via = f" via {route.via}" if route.via else ""
+        source = f" src {route.source}" if route.source else ""
+        routes.append(f"{where}{via} dev {route.device}{source}")
     yield "--ip-route", "\n".join(routes)
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from fairway.assemble import processes, tracing
 from fairway.assemble.catalogue import Catalogue
-from fairway.assemble.doctor import affinity, flows, objects, rules, surroundings
+from fairway.assemble.doctor import affinity, flows, objects, rules, surroundings, told
 from fairway.assemble.doctor.findings import Finding, Severity, ordered
-from fairway.assemble.proxyflags import Mode, RuleFlags
-from fairway.client.base import Client
+from fairway.assemble.doctor.told import Told
+from fairway.client.base import ApiError, Client
 from fairway.client.informer import Change
 from fairway.client.kubeconfig import connect, load
 from fairway.dataplane.adopt import adopt
@@ -43,7 +44,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A cluster's objects at one moment: as a proxy sees them, and as they are."""
+    """A cluster's objects at one moment: as a proxy sees them, and as they are. `proxy` is the ConfigMap of
+    kube-proxy's settings."""
 
     catalogue: Catalogue
     namespaces: tuple[str, ...]
@@ -51,16 +53,17 @@ class Snapshot:
     slices: tuple[bytes, ...]
     nodes: tuple[bytes, ...]
     cidrs: tuple[bytes, ...]
+    proxy: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A node to look at: its name, its network namespace (None: this thread's), and what its proxy was told. `inside`
-    is what commands begin with that are to run there."""
+    """A node to look at: its name, its network namespace (None: this thread's), and what its proxy was told: known, or
+    to be read from the cluster. `inside` is what commands begin with that are to run there."""
 
     name: str
     namespace: str | None
-    options: ProxyOptions
+    told: ProxyOptions | Told
     inside: str = ""
 
 
@@ -84,23 +87,9 @@ class Place:
         return cls(str(state.kubeconfig), tuple(members), topology.domain)
 
     @classmethod
-    def here(
-        cls,
-        node: str,
-        kubeconfig: str,
-        *,
-        proxy_mode: str,
-        cluster_cidr: str,
-        nodeport_addresses: str,
-        allow_external_cidrs: str | None,
-    ) -> Place:
-        """This machine as a node of a cluster, with what its proxy was told. Raises OptionError."""
-        flags = RuleFlags(
-            cluster_cidr=cluster_cidr,
-            nodeport_addresses=nodeport_addresses,
-            allow_external_cidrs=allow_external_cidrs,
-        )
-        return cls(kubeconfig, (Member(node, None, flags.options(Mode(proxy_mode))),))
+    def here(cls, node: str, kubeconfig: str, told: Told) -> Place:
+        """This machine as a node of a cluster, with what its proxy was told."""
+        return cls(kubeconfig, (Member(node, None, told),))
 
 
 def examine(place: Place) -> list[Finding]:
@@ -122,9 +111,20 @@ async def _snapshot(kubeconfig: str) -> Snapshot:
             tuple(await _list(client, kinds.ENDPOINT_SLICE, SLICE_SELECTOR)),
             tuple(await _list(client, kinds.NODE)),
             tuple(await _list(client, kinds.SERVICE_CIDR)),
+            await _proxy_settings(client),
         )
     finally:
         await client.close()
+
+
+async def _proxy_settings(client: Client) -> Mapping[str, Any] | None:
+    """What kube-proxy was told, where the cluster keeps it and lets us read it."""
+    try:
+        return await client.get(kinds.CONFIG_MAP, told.NAME, told.NAMESPACE)
+    except ApiError as error:
+        if error.code not in (403, 404):
+            raise
+        return None
 
 
 async def _list(client: Client, kind: kinds.Kind, selector: str = "") -> Sequence[bytes]:
@@ -157,14 +157,16 @@ class Looked:
     node: Node
     desired: Desired
     names: dict[str, str]
+    about_proxy: tuple[Finding, ...] = ()
 
     @classmethod
     def at(cls, member: Member, snapshot: Snapshot, connections: bool) -> Looked:
         """Read a node's kernel. Raises KernelError, EvidenceError."""
         gathered = tracing.live(member.namespace, member.name, connections)
         scene = gathered.scene(Family.IPV4)
-        node, desired = desired_of(replace(scene.node, name=member.name), snapshot, member.options)
-        return cls(member, gathered, node, desired, snapshot.catalogue.names())
+        settings = _settings(member, snapshot, gathered)
+        node, desired = desired_of(replace(scene.node, name=member.name), snapshot, settings.options)
+        return cls(member, gathered, node, desired, snapshot.catalogue.names(), settings.findings)
 
     def findings(self) -> Iterator[Finding]:
         """What is wrong with the node, with the commands that show it where they must be run."""
@@ -172,6 +174,7 @@ class Looked:
             yield replace(each, command="; ".join(self.member.inside + one for one in each.command.split("; ") if one))
 
     def _findings(self) -> Iterator[Finding]:
+        yield from self.about_proxy
         yield from surroundings.examine(self.gathered, _legacy_tables(self.member.namespace))
         for family in surroundings.families(self.gathered):
             scene = rules.forgetful(self.gathered.scene(family))
@@ -210,6 +213,13 @@ class Looked:
             yield from table_claims(LinuxNftables(self.member.namespace), family)
         except KernelError:
             return  # a kernel without nf_tables holds none
+
+
+def _settings(member: Member, snapshot: Snapshot, gathered: Gathered) -> told.Settings:
+    """What a member's proxy was told. Raises OptionError."""
+    if isinstance(member.told, ProxyOptions):
+        return told.Settings(member.told)
+    return told.settled(member.told, snapshot.proxy, member.name, gathered.values, os.cpu_count() or 1)
 
 
 def entries_of(gathered: Gathered) -> list[Entry]:

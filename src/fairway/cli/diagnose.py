@@ -47,19 +47,17 @@ def why_not(pod: str, service: str, namespace: str, kubeconfig: str, lab: str, o
     sys.exit(0 if verdict.serves else EXIT_NOT_FOUND)
 
 
+TOLD = "As the node's proxy was told (with --node). Default: what ConfigMap kube-system/kube-proxy says."
+
+
 def _read_here(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of commands that look at a lab's nodes, or at this machine as a node of a cluster."""
     options = (
         click.option("--node", default="", metavar="NAME", help="Look at this machine as node NAME of the cluster."),
         KUBECONFIG_OPTION,
-        click.option("--cluster-cidr", default="", help="As the node's proxy was told (with --node)."),
-        click.option(
-            "--proxy-mode",
-            type=click.Choice(["iptables", "nftables"]),
-            default="iptables",
-            help="As the node's proxy was told (with --node).",
-        ),
-        click.option("--nodeport-addresses", default="", help="As the node's proxy was told (with --node)."),
+        click.option("--cluster-cidr", default=None, help=TOLD),
+        click.option("--proxy-mode", type=click.Choice(["iptables", "nftables"]), default=None, help=TOLD),
+        click.option("--nodeport-addresses", default=None, help=TOLD),
         click.option("--allow-external-cidrs", default=None, help="As the node's proxy was told (with --node)."),
         LAB_OPTION,
         OUTPUT_OPTION,
@@ -71,6 +69,7 @@ def _read_here(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _place(node: str, kubeconfig: str, lab: str, **told: Any) -> Place:
     """The lab with all its nodes, or this machine."""
+    from fairway.assemble.doctor.told import Told
     from fairway.assemble.doctoring import Place
     from fairway.lab.state import StateDir
 
@@ -78,7 +77,7 @@ def _place(node: str, kubeconfig: str, lab: str, **told: Any) -> Place:
     state = StateDir.named(lab)
     if not node and not kubeconfig and state.kubeconfig.exists():
         return Place.lab(state)
-    return Place.here(node or os.uname().nodename, kubeconfig, **told)
+    return Place.here(node or os.uname().nodename, kubeconfig, Told(**told))
 
 
 @click.command()

@@ -70,7 +70,7 @@ def compare(held: Held) -> Iterator[Finding]:
             outcomes = done.outcomes()
             if said == outcomes:
                 continue
-            if _only_hidden_beyond(held, said, done):
+            if _only_hidden_beyond(held, said, done) or _only_refused_sooner(port, said, done):
                 continue
             if any(outcome.verdict is Verdict.UNKNOWN for outcome in outcomes):
                 unknown.append(packet)
@@ -202,6 +202,15 @@ def _only_hidden_beyond(held: Held, said: Outcomes, done: Trace) -> bool:
         )
         for path in done.branches
     )
+
+
+def _only_refused_sooner(port: ServicePort, said: Outcomes, done: Trace) -> bool:
+    """Whether the proxy's rules refuse what nobody serves to one more sender than asked: kube-proxy's nftables mode
+    does so to processes of the node."""
+    if port.cluster or port.local or any(outcome.verdict is not Verdict.UNTRANSLATED for outcome in said):
+        return False
+    deciders = [_decider(path) for path in done.branches if path.outcome.verdict in (Verdict.REJECTED, Verdict.DROPPED)]
+    return len(deciders) == len(done.branches) and all(step is not None and ours(step) for step in deciders)
 
 
 def _not_served(outcomes: Outcomes, done: Trace, rule: str) -> tuple[str, str, str]:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from fairway.assemble.doctor.findings import Finding, Severity
-from fairway.packet import Family
+from fairway.packet import Family, Packet, Protocol, Verdict
 from fairway.ruleset.iptables import Ruleset
 from fairway.ruleset.nft import Ruleset as NftRuleset
 from fairway.trace.evidence.gathered import Gathered
+from fairway.trace.walk import trace
 
 OWNERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("Docker", re.compile(r"DOCKER")),
@@ -22,6 +23,9 @@ OWNERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("Istio", re.compile(r"ISTIO_")),
     ("libvirt", re.compile(r"LIBVIRT_|libvirt")),
 )
+STRANGER = "203.0.113.254"
+"""An address that nobody has (RFC 5737)."""
+
 _FULL = 0.9
 _PROXY_TABLES = ("fairway", "kube-proxy")
 
@@ -29,6 +33,7 @@ _PROXY_TABLES = ("fairway", "kube-proxy")
 def examine(gathered: Gathered, legacy: Collection[str] = ()) -> Iterator[Finding]:
     """The findings of one node. `legacy` are the tables that the kernel's old iptables keeps there."""
     yield from _settings(gathered.name, gathered.values)
+    yield from _localnet(gathered)
     yield from _connections(gathered.name, gathered.values)
     iptables = [ruleset for _, _, ruleset in gathered.iptables]
     yield from _before(gathered.name, iptables)
@@ -43,15 +48,29 @@ def _settings(node: str, values: Mapping[str, str]) -> Iterator[Finding]:
     if values.get("net.bridge.bridge-nf-call-iptables") == "0":
         message = "bridged packets do not meet the rules: a pod that is led to another of its node gets no answer"
         yield _setting(node, "bridge-nf", Severity.WARNING, message, "net.bridge.bridge-nf-call-iptables", "0")
-    if values.get("net.ipv4.conf.all.route_localnet") == "1":
-        message = "neighbours may reach what listens on 127.0.0.1, unless a rule guards it (CVE-2020-8558)"
-        yield _setting(node, "route-localnet", Severity.WARNING, message, "net.ipv4.conf.all.route_localnet", "1")
     every = int(values.get("net.ipv4.conf.all.rp_filter") or 0)
     for name, value in sorted(values.items()):
         device = _rp_filter_of(name)
         if device and device.startswith(("cni", "flannel", "cali", "vxlan")) and max(int(value or 0), every) == 1:
             message = f"{device} refuses packets whose answer would leave by another device: replies of Services may"
             yield _setting(node, "rp-filter", Severity.WARNING, message, name, value)
+
+
+def _localnet(gathered: Gathered) -> Iterator[Finding]:
+    """Whether neighbours reach the node's loopback addresses: kube-proxy switches that on, and guards it by a rule."""
+    name = "net.ipv4.conf.all.route_localnet"
+    if gathered.values.get(name) != "1":
+        return
+    scene = gathered.scene(Family.IPV4)
+    device = next((route.device for route in scene.node.routes if route.destination.prefixlen == 0), "")
+    neighbour = Packet(STRANGER, "127.0.0.1", Protocol.TCP, 10255, in_interface=device or "eth0")
+    ends = trace(scene.rules, scene.node, neighbour, settings=scene.settings).outcomes()
+    if all(outcome.verdict in (Verdict.DROPPED, Verdict.REJECTED) for outcome in ends):
+        message = "neighbours' packets to 127.0.0.1 are let in, and a rule drops them (CVE-2020-8558)"
+        yield _setting(gathered.name, "route-localnet", Severity.NOTE, message, name, "1")
+        return
+    message = "neighbours reach what listens on 127.0.0.1: no rule guards it (CVE-2020-8558)"
+    yield _setting(gathered.name, "route-localnet", Severity.WARNING, message, name, "1")
 
 
 def _rp_filter_of(name: str) -> str:

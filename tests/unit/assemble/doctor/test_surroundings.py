@@ -37,6 +37,16 @@ def test_settings(values: dict[str, str], found: list[str]) -> None:
     assert codes(values) == found
 
 
+@pytest.mark.parametrize("guarded", [True, False])
+def test_loopback_addresses_that_a_rule_guards_are_worth_a_note(guarded: bool) -> None:
+    rule = "-A INPUT ! -s 127.0.0.0/8 -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP\n"
+    rules = parse(f"*filter\n:INPUT ACCEPT [0:0]\n{rule if guarded else ''}COMMIT\n")
+    gathered = Gathered("node-a", values={**GOOD, "net.ipv4.conf.all.route_localnet": "1"})
+    gathered.iptables.append((Family.IPV4, "rules", rules))
+    (found,) = examine(gathered)
+    assert (found.code, found.severity.value) == ("route-localnet", "note" if guarded else "warning")
+
+
 NAT = """*nat
 :PREROUTING ACCEPT [0:0]
 :KUBE-SERVICES - [0:0]
