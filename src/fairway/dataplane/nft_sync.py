@@ -58,7 +58,7 @@ class NftSync:
         self._standing: dict[Family, _Standing] = {}
         self._unclean: set[Family] = set()  # where an earlier proxy's iptables rules may be left
         self._uncleaned: Counter[Family] = Counter()  # how often they could not be removed, since the last report
-        self._told: set[Family] = set()
+        self._told: set[Family] = set()  # of which of these it was said
         self._pending = Pending()
         self._generation = 0  # the kernel's count if nobody but us has changed anything since all was known to be right
         self._seen = 0  # the same since it was last looked at
@@ -84,8 +84,7 @@ class NftSync:
             else:
                 if self._pending.concerns(family) or len(applied) > before:
                     works[family] = Work(time.monotonic() - begun)
-        if applied:  # a sync that has nothing to do costs nothing
-            self._clear_away()
+        self._clear_away(self._unclean - self._told)
         raise_first(failures)
         swept = self._sweeper.sweep(update, self._pending, self._families())
         self._pending.done()
@@ -95,7 +94,7 @@ class NftSync:
     def intact(self) -> bool:
         """Whether our tables seem untouched: nobody has changed anything, or at least their chains have all their
         rules. Cheap, whatever the number of Services. Raises KernelError."""
-        self._clear_away()
+        self._clear_away(self._unclean)
         generation = self._nftables.generation()
         if generation in (self._generation, self._seen):
             return True
@@ -246,10 +245,11 @@ class NftSync:
         self._unclean.add(family)
         return standing
 
-    def _clear_away(self) -> None:
+    def _clear_away(self, families: Collection[Family]) -> None:
         """Take away what another proxy laid in iptables, now that our tables stand. Where that cannot be done (no
-        program, no such family), Services are served all the same; it is tried again with every look."""
-        for family in [*self._unclean]:
+        program, no such family), Services are served all the same; it is tried again with every look, which no change
+        waits for."""
+        for family in [*families]:
             try:
                 if self._netfilter is not None:
                     self._sweeper.inherit(predecessors.remove_rules(self._netfilter, family))
@@ -260,6 +260,7 @@ class NftSync:
                 self._told.add(family)
             else:
                 self._unclean.discard(family)
+                self._told.discard(family)
 
     def _clients(self, table: nft.Table, book: Book) -> Iterator[tuple[str, dict[bytes, nft.Element]]]:
         """The clients remembered in the table that stands, those who may go on as they did, for the one to come."""
