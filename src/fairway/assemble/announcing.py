@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +17,13 @@ from typing import Any
 
 from fairway.announce.announcer import Announcer, Observer, Place
 from fairway.announce.member import DEFAULT, Mine, Timing
-from fairway.assemble.announceable import announced, by_service, is_local, settings_of, wishes
 from fairway.assemble.life import run
-from fairway.client.base import ApiError, Client, Object, Unreachable
-from fairway.client.follow import follow
-from fairway.client.informer import Cache, Change, as_dict
-from fairway.control import pods
+from fairway.assemble.wished import Wished
+from fairway.client.base import Client
 from fairway.control.events import Recorder
-from fairway.control.loadbalancer_claims import NAMESPACE
-from fairway.control.loops.loadbalancer import FIELD, SETTINGS
 from fairway.control.times import micro_stamp
 from fairway.control.writes import Note
-from fairway.objects.kinds import CONFIG_MAP, ENDPOINT_SLICE, NODE, SERVICE, Kind
+from fairway.objects.kinds import SERVICE
 from fairway.observe import exposition
 from fairway.observe.answer import Answer
 from fairway.observe.pages import keep_listening
@@ -71,7 +66,7 @@ async def serve(client: Client, plan: Plan, stop: asyncio.Event) -> None:
     with _alone_on(plan.node) as alone:
         if not await alone(stop):
             return
-        view = _View(client, plan.node)
+        view = Wished(client, plan.node)
         metrics = Metrics()
         recorder = Recorder(lambda _: client, time.time)
         announcer = Announcer(
@@ -94,95 +89,6 @@ async def serve(client: Client, plan: Plan, stop: asyncio.Event) -> None:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-
-
-class _View:
-    """What the announcer needs of the cluster, followed. `wishes` change as a whole, once all is known."""
-
-    def __init__(self, client: Client, node: str) -> None:
-        self.wishes: dict[str, Any] = {}
-        self.services: Cache[Object] = Cache(as_dict)
-        self._client = client
-        self._node = node
-        self._nodes: Cache[Object] = Cache(as_dict)
-        self._config: Cache[Object] = Cache(as_dict)
-        self._slices: Cache[Object] = Cache(as_dict)
-        self._jobs: set[asyncio.Task[Any]] = set()
-        self._tell: Callable[[], None] = lambda: None
-        self._local = asyncio.Event()
-
-    def listen(self, tell: Callable[[], None]) -> None:
-        """Call `tell` when there are other wishes."""
-        self._tell = tell
-
-    def node_uid(self) -> str:
-        node = self._nodes.items.get(("", self._node))
-        return pods.uid(node) if node is not None else ""
-
-    async def follow(self) -> None:
-        """Follow all until cancelled."""
-        selector = BALANCERS if await self._selects() else ""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep(SERVICE, self.services, fields=selector))
-            group.create_task(self._keep(NODE, self._nodes, bears=_bearing))
-            one = f"metadata.name={SETTINGS}"
-            group.create_task(self._keep(CONFIG_MAP, self._config, namespace=NAMESPACE, fields=one))
-            await self._local.wait()
-            group.create_task(self._keep(ENDPOINT_SLICE, self._slices))
-
-    async def _selects(self) -> bool:
-        """Whether the server can leave out all other Services."""
-        try:
-            await self._client.list(SERVICE, field_selector=BALANCERS, limit=1)
-        except ApiError as error:
-            return error.code != 400
-        except Unreachable:
-            pass  # those who follow have the patience
-        return True
-
-    async def _keep(
-        self,
-        kind: Kind,
-        cache: Cache[Object],
-        *,
-        namespace: str = "",
-        fields: str = "",
-        bears: Callable[[Object], object] = lambda obj: obj,
-    ) -> None:
-        def changed(changes: Sequence[Change[Object]]) -> None:
-            if any((each.old and bears(each.old)) != (each.new and bears(each.new)) for each in changes):
-                self._work_out()
-
-        await follow(
-            self._client,
-            kind,
-            cache,
-            namespace=namespace,
-            field_selector=fields,
-            on_change=changed,
-            on_synced=self._work_out,
-        )
-
-    def _work_out(self) -> None:
-        if not (self.services.synced and self._nodes.synced and self._config.synced):
-            return
-        config = self._config.items.get((NAMESPACE, SETTINGS))
-        settings = settings_of((config.get("data") or {}).get(FIELD, "") if config is not None else None)
-        if settings is None:
-            return  # what was to be announced still is: nothing is taken back, either
-        mine = [each for each in self.services.items.values() if announced(each, settings)]
-        if any(map(is_local, mine)) and not self._slices.synced:
-            self._local.set()
-            return
-        found = wishes(mine, list(self._nodes.items.values()), by_service(self._slices.items.values()), settings)
-        if found != self.wishes:
-            self.wishes = found
-            self._tell()
-
-
-def _bearing(node: Object) -> object:
-    """What of a node can change a wish: none of its heartbeats."""
-    return pods.is_ready(node), pods.labels(node), (node.get("spec") or {}).get("unschedulable"), pods.uid(node)
 
 
 class Metrics:
@@ -220,7 +126,7 @@ class Metrics:
 class _Told(Observer):
     """Counts, and makes Events of what users want to know."""
 
-    def __init__(self, view: _View, metrics: Metrics, recorder: Recorder, node: str) -> None:
+    def __init__(self, view: Wished, metrics: Metrics, recorder: Recorder, node: str) -> None:
         self._view = view
         self._metrics = metrics
         self._recorder = recorder

@@ -10,7 +10,8 @@ import pytest
 
 from fairway.announce.frr import Speaker, configuration
 from fairway.api.server import Api, ApiConfig
-from fairway.assemble.peering import PeeringError, Seen, keep, router_id, speaker
+from fairway.assemble.announceable import settings_of, wishes
+from fairway.assemble.peering import PeeringError, keep, router_id, speaker
 from fairway.client.local import LocalClient
 from fairway.kernel.base import KernelError
 from fairway.objects.kinds import CONFIG_MAP, NODE, SERVICE
@@ -56,8 +57,14 @@ NODES = (node("a"), node("b", "fd00::b", r="b"))
 SERVICES = (service("all", "10.0.0.200", "fd00::200"), service("local", "10.0.0.201", policy="Local"))
 
 
+def told(name: str, text: str | None, nodes: tuple[dict[str, Any], ...], services: Any = SERVICES) -> Speaker:
+    settings = settings_of(text)
+    found = wishes(services, nodes, backing("a"), settings) if settings is not None else {}
+    return speaker(name, {each["metadata"]["name"]: each for each in nodes}, settings, found)
+
+
 def said(name: str, nodes: tuple[dict[str, Any], ...] = NODES, **more: Any) -> Speaker:
-    return speaker(Seen(more.get("services", SERVICES), nodes, backing("a"), config()), name)
+    return told(name, BGP, nodes, **more)
 
 
 def test_every_node_says_what_it_may_serve() -> None:
@@ -93,7 +100,7 @@ def test_a_node_of_ipv6_alone_has_a_name_among_routers() -> None:
 )
 def test_where_there_is_nothing_to_say_it_is_said_why(name: str, text: str | None, why: str) -> None:
     with pytest.raises(PeeringError, match=why):
-        speaker(Seen(SERVICES, NODES, {}, config(text) if text is not None else None), name)
+        told(name, text, NODES)
 
 
 class Bgpd:
