@@ -8,13 +8,14 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterable, Sequence
 from ipaddress import ip_network
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fairway.dns import names
 from fairway.dns.errors import BadZone
 from fairway.dns.names import Name
 
 K = TypeVar("K", bound=Hashable)
+_NOBODY: list[Any] = []
 
 
 class ReverseIndex(Generic[K]):
@@ -23,7 +24,7 @@ class ReverseIndex(Generic[K]):
 
     def __init__(self, ranges: Sequence[str]) -> None:
         self._apexes = frozenset(apex for each in ranges for apex in _apexes(each))
-        self._claims: dict[bytes, tuple[K, ...]] = {}  # nearly all of one
+        self._claims: dict[bytes, K | list[K]] = {}  # nearly all of one
         self._sorted: dict[int, list[bytes]] = {}
 
     def apex(self, name: Name) -> Name | None:
@@ -35,7 +36,8 @@ class ReverseIndex(Generic[K]):
 
     def claimants(self, packed: bytes) -> Iterable[K]:
         """Who claims the address."""
-        return self._claims.get(packed, ())
+        held = self._claims.get(packed, _NOBODY)
+        return held if isinstance(held, list) else (held,)
 
     def any_between(self, first: bytes, last: bytes) -> bool:
         """Whether an address from `first` to `last` (of one family) is claimed. The order is made when first asked for,
@@ -51,19 +53,22 @@ class ReverseIndex(Generic[K]):
         """`key` claimed `before` and now claims `after`; gives the addresses for which this is a change."""
         old, new = set(before), set(after)
         for packed in old - new:
-            left = tuple(each for each in self._claims[packed] if each != key)
-            if left:
-                self._claims[packed] = left
-                continue
-            del self._claims[packed]
-            if ordered := self._sorted.get(len(packed)):
-                del ordered[bisect_left(ordered, packed)]
+            self._hold(packed, [each for each in self.claimants(packed) if each != key])
         for packed in new - old:
-            held = self._claims.get(packed, ())
-            self._claims[packed] = (*held, key)
-            if not held and len(packed) in self._sorted:
-                insort(self._sorted[len(packed)], packed)
+            self._hold(packed, [*self.claimants(packed), key])
         return old ^ new
+
+    def _hold(self, packed: bytes, claimants: list[K]) -> None:
+        """These claim the address from now on."""
+        ordered = self._sorted.get(len(packed))
+        if not claimants:
+            del self._claims[packed]
+            if ordered is not None:
+                del ordered[bisect_left(ordered, packed)]
+            return
+        if ordered is not None and packed not in self._claims:
+            insort(ordered, packed)
+        self._claims[packed] = claimants if len(claimants) > 1 else claimants[0]
 
 
 def _apexes(cidr: str) -> tuple[Name, ...]:

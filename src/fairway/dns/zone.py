@@ -8,9 +8,10 @@ event marks only its own Service to be read anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple
+
+import msgspec
 
 from fairway.dns import grammar, names
 from fairway.dns.branch import Branch, grow, plain
@@ -52,13 +53,12 @@ _Key = tuple[bytes, bytes]
 _EMPTY: RRsets = {}
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(msgspec.Struct, gc=False):
     """One Service, its branch (None: not held) and the addresses it claims in the reverse index."""
 
     service: Service
     branch: Branch | None = None
-    claims: Collection[bytes] = field(default=())
+    claims: Collection[bytes] = ()
 
 
 class Found(NamedTuple):
