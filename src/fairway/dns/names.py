@@ -94,20 +94,15 @@ def reversed_range(name: Name) -> tuple[bytes, bytes] | None:
     return None
 
 
+_OCTETS = {str(number).encode(): number for number in range(256)}
+"""Numbers by their only proper spelling (no leading zeros)."""
+
+
 def _v4_range(labels: Name) -> tuple[bytes, bytes] | None:
-    if len(labels) > 4:
+    if len(labels) > 4 or not all(label in _OCTETS for label in labels):
         return None
-    octets = [_octet(label) for label in reversed(labels)]
-    if -1 in octets:
-        return None
-    first, missing = bytes(octets), 4 - len(octets)
+    first, missing = bytes([_OCTETS[label] for label in reversed(labels)]), 4 - len(labels)
     return first + bytes(missing), first + b"\xff" * missing
-
-
-def _octet(label: bytes) -> int:
-    """The number of a decimal label in its only proper spelling (no leading zeros), or -1."""
-    number = int(label) if label.isdigit() and len(label) <= 3 else 256
-    return number if number < 256 and str(number).encode() == label else -1
 
 
 def _v6_range(labels: Name) -> tuple[bytes, bytes] | None:
