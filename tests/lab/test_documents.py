@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,24 +20,28 @@ STORIES = sorted(path for path in (DOCS / "stories").glob("*.md") if path.stem !
 # The doctor comes first, while the kernels know no connections that others have left.
 PAGES = [DOCS / "doctor.md", *sorted(DOCS.glob("[!d]*.md")), DOCS / "dns.md", *STORIES]
 PAGES = [page for page in PAGES if steps(page.read_text())]
-
-
-@pytest.fixture
-def shell(lab: Lab) -> Iterator[Shell]:
-    """A reader's shell. What a page that failed has left is put away."""
-    path = f"{Path(sys.executable).parent}:{lab.environment['PATH']}"
-    with Shell(ROOT, {**lab.environment, "FAIRWAY_LAB": lab.name, "PATH": path}) as shell:
-        yield shell
-    files = [word for story in STORIES for word in ("-f", str(story.with_suffix(".yaml")))]
-    lab.kubectl("delete", "--ignore-not-found", *files)
-    lab.kubectl("delete", "--ignore-not-found", "namespace", "shop")
-    lab.kubectl("label", "node", "--all", "node.kubernetes.io/exclude-from-external-load-balancers-")
-    lab.kubectl("label", "--overwrite", "pod", "web-a", "web-b", "web-c", "app=web", allow=True)
+EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_everything_is_as_the_page_says(page: Path, shell: Shell) -> None:
-    follow(shell, page)
+def test_everything_is_as_the_page_says(page: Path, lab: Lab) -> None:
+    path = f"{Path(sys.executable).parent}:{lab.environment['PATH']}"
+    with Shell(ROOT, {**lab.environment, "FAIRWAY_LAB": lab.name, "PATH": path}) as shell, put_away(lab):
+        follow(shell, page)
+
+
+@contextmanager
+def put_away(lab: Lab) -> Iterator[None]:
+    """What a page that fails has left, which the next one must not find."""
+    try:
+        yield
+    except BaseException:
+        files = [word for story in STORIES for word in ("-f", str(story.with_suffix(".yaml")))]
+        lab.kubectl("delete", "--ignore-not-found", *files, allow=True)
+        lab.kubectl("delete", "--ignore-not-found", "namespace", "shop", allow=True)
+        lab.kubectl("label", "node", "--all", f"{EXCLUDED}-", allow=True)
+        lab.kubectl("label", "--overwrite", "pod", "web-a", "web-b", "web-c", "app=web", allow=True)
+        raise
 
 
 @pytest.mark.parametrize("page", STORIES, ids=lambda page: page.stem)
