@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.cluster import FAIRWAY, Lab, until
+from tests.lab.test_lab_doctor import found, proxy_stopped
 
 pytestmark = pytest.mark.lab
 
@@ -117,3 +118,19 @@ def test_a_port_that_nobody_serves_is_refused_at_localhost(lab: Lab) -> None:
 
     lab.kubectl("patch", "service", "echo", "-p", '{"spec":{"selector":{"app":"echo"}}}')
     until(lambda: ask(lab, "node-a", "127.0.0.1").startswith("x from 10."), "served again")
+
+
+def test_the_doctor_finds_what_is_gone_and_too_much_in_nftables(lab: Lab) -> None:
+    if "table ip fairway" not in lab.inside("node-a", "nft", "list", "tables"):
+        pytest.skip("the other mode has tests of its own")
+    until(lambda: found(lab) == {}, "nothing is found")
+    with proxy_stopped(lab, "node-a"), proxy_stopped(lab, "node-b"):
+        lab.inside("node-a", "nft", "delete", "table", "ip", "fairway")
+        lab.kubectl("delete", "service", "echo")
+        expose(lab, "late", TAKEN)
+        until(lambda: lab.endpoints("late") != [], "it has endpoints")
+        said = found(lab)
+        assert {"missing node-a", "missing node-b", "extra node-b"} <= said.keys()
+        assert "extra node-a" not in said
+        assert "default/late" in said["missing node-b"] and "which no Service has" in said["extra node-b"]
+    until(lambda: found(lab) == {}, "the proxies have mended it")

@@ -81,8 +81,9 @@ def _place(node: str, kubeconfig: str, lab: str, **told: Any) -> Place:
 
 
 @click.command()
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Of all sentences.")
 @_read_here
-def doctor(output: str, **where: Any) -> None:
+def doctor(lang: str, output: str, **where: Any) -> None:
     """Find what is wrong with Services: objects that contradict each other, and, on every node of a lab (elsewhere on
     this machine), what the kernel does with packets to each Service address against what it should do, in whatever
     language the rules are; rules of others that decide first, kernel settings, connections that lead nowhere.
@@ -94,7 +95,7 @@ def doctor(output: str, **where: Any) -> None:
     Exit code 0: nothing but notes; 4: errors or warnings.
     """
     from fairway.assemble import doctoring
-    from fairway.assemble.doctor import findings
+    from fairway.assemble.doctor import chinese, findings
 
     place = _place(**where)
     found = doctoring.examine(place)
@@ -102,7 +103,8 @@ def doctor(output: str, **where: Any) -> None:
     if output == "json":
         click.echo(json.dumps(findings.as_json(found, looked_at), indent=2))
     else:
-        click.echo(findings.text(found, f"The cluster's objects, and the kernels of {', '.join(looked_at)}"))
+        say = chinese.translate if lang == "zh" else str
+        click.echo(findings.text(found, f"The cluster's objects, and the kernels of {', '.join(looked_at)}", say))
     sys.exit(0 if findings.clean(found) else EXIT_FINDINGS)
 
 

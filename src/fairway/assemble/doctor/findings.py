@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,19 +45,21 @@ def clean(findings: Iterable[Finding]) -> bool:
     return all(each.severity is Severity.NOTE for each in findings)
 
 
-def text(findings: Sequence[Finding], looked_at: str) -> str:
-    """The findings for people; `looked_at` says what was examined."""
+def text(findings: Sequence[Finding], looked_at: str, say: Callable[[str], str] = str) -> str:
+    """The findings for people; `looked_at` says what was examined, `say` in which language."""
     lines = []
     for each in findings:
         where = f" [{each.node}]" if each.node else ""
-        lines.append(f"{each.severity.upper()}{where} {each.message}")
+        lines.append(f"{say(each.severity.upper())}{where} {say(each.message)}")
         lines += [f"    {each.object}{': ' if each.field else ''}{each.field}"] if each.object else []
         lines += [f"    | {line}" for line in each.evidence]
-        lines += [f"    see: {each.command}"] if each.command else []
+        lines += [f"    {say(f'see: {each.command}')}"] if each.command else []
         lines.append("")
     counts = {severity: sum(each.severity is severity for each in findings) for severity in Severity}
-    said = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in counts.items() if count)
-    lines.append(f"{looked_at}: {said or 'nothing found'}.")
+    said = ", ".join(
+        say(f"{count} {severity}{'' if count == 1 else 's'}") for severity, count in counts.items() if count
+    )
+    lines.append(say(f"{looked_at}: {said or 'nothing found'}."))
     return "\n".join(lines)
 
 

@@ -189,7 +189,7 @@ def test_a_namespace_that_catches_names() -> None:
 
 
 def test_the_worst_comes_first_and_notes_alone_are_clean() -> None:
-    note = Finding(Severity.NOTE, "claims", "it claims an address")
+    note = Finding(Severity.NOTE, "claims", "it has no label x")
     error = Finding(Severity.ERROR, "missing", "it is missing", "Service a/b", "spec", "node-a", ("x -> y",), "look")
 
     assert ordered([note, error, note]) == [error, note]
@@ -197,7 +197,7 @@ def test_the_worst_comes_first_and_notes_alone_are_clean() -> None:
     assert not clean([note, error])
     assert text([error, note], "All") == (
         "ERROR [node-a] it is missing\n    Service a/b: spec\n    | x -> y\n    see: look\n\n"
-        "NOTE it claims an address\n\nAll: 1 error, 1 note."
+        "NOTE it has no label x\n\nAll: 1 error, 1 note."
     )
     assert as_json([error], ["node-a"])["findings"][0]["severity"] == "error"
 
