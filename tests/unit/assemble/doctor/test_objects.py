@@ -190,13 +190,13 @@ def test_a_namespace_that_catches_names() -> None:
 
 def test_the_worst_comes_first_and_notes_alone_are_clean() -> None:
     note = Finding(Severity.NOTE, "claims", "it has no label x")
-    error = Finding(Severity.ERROR, "missing", "it is missing", "Service a/b", "spec", "node-a", ("x -> y",), "look")
+    error = Finding(Severity.ERROR, "missing", "the rules do not lead to x", "Service a/b", "spec", "node-a", ("x -> y",), "look")
 
     assert ordered([note, error, note]) == [error, note]
     assert clean([note])
     assert not clean([note, error])
     assert text([error, note], "All") == (
-        "ERROR [node-a] it is missing\n    Service a/b: spec\n    | x -> y\n    see: look\n\n"
+        "ERROR [node-a] the rules do not lead to x\n    Service a/b: spec\n    | x -> y\n    see: look\n\n"
         "NOTE it has no label x\n\nAll: 1 error, 1 note."
     )
     assert as_json([error], ["node-a"])["findings"][0]["severity"] == "error"
