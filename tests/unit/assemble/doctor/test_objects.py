@@ -190,7 +190,9 @@ def test_a_namespace_that_catches_names() -> None:
 
 def test_the_worst_comes_first_and_notes_alone_are_clean() -> None:
     note = Finding(Severity.NOTE, "claims", "it has no label x")
-    error = Finding(Severity.ERROR, "missing", "the rules do not lead to x", "Service a/b", "spec", "node-a", ("x -> y",), "look")
+    error = Finding(
+        Severity.ERROR, "missing", "the rules do not lead to x", "Service a/b", "spec", "node-a", ("x -> y",), "look"
+    )
 
     assert ordered([note, error, note]) == [error, note]
     assert clean([note])
