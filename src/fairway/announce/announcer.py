@@ -28,8 +28,6 @@ from fairway.node import Interface
 from fairway.objects.kinds import LEASE
 
 TICK_SECONDS = 0.1
-ANSWER_SECONDS = 0.5
-"""How long an answer of the server is waited for."""
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.3)
 BURST = (0.0, 0.1, 0.3, 0.7, 1.5)
 """When an address is announced after a take-over."""
@@ -42,7 +40,10 @@ PROBES, PROBE_SECONDS = 2, 0.02
 DEVICE_SECONDS = 2.0
 LEAVE_SECONDS = 1.0
 """How long a node that leaves waits for others to ask for its addresses."""
+LAST_WORD_SECONDS = 0.2
+"""How long the server may take to hear that a node has left: it may be ending itself."""
 DEFENCE_SECONDS = 1.0
+"""How often an address that somebody else claims is announced again, at most."""
 
 _log = logging.getLogger("fairway.announce")
 
@@ -105,6 +106,7 @@ class Announcer:
         self._look_at_devices = interfaces
         self._interfaces: Sequence[Interface] = ()
         self._node_uid = node_uid
+        self._timing = timing
         self._observer = observer or Observer()
         self._clock = clock
         self._stamp = stamp
@@ -310,7 +312,7 @@ class Announcer:
         lease = leases.lease(said, self._node_uid(), self._version, self._stamp())
         sent = self._clock()
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(self._timing.answer):
                 if self._version:
                     answer = await self._client.update(LEASE, lease)
                 else:
@@ -328,7 +330,7 @@ class Announcer:
     async def _find(self) -> None:
         """Somebody changed the Lease, or an earlier write of ours came through after all: go on from what is there."""
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(self._timing.answer):
                 found = await self._client.get(LEASE, leases.name_of(self._place.node), leases.NAMESPACE)
         except ApiError as error:
             if error.code != 404:
@@ -346,7 +348,7 @@ class Announcer:
 
     async def _look_around(self) -> None:
         """Read all Leases and confirm what is claimed. Raises ApiError, Unreachable and TimeoutError."""
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(self._timing.answer):
             listing = await self._client.list(LEASE, leases.NAMESPACE, label_selector=leases.SELECTOR)
         now, there = self._clock(), set()
         for raw in listing.items:
@@ -362,7 +364,7 @@ class Announcer:
         self._bell.set()
 
     async def _failed(self, error: Exception) -> None:
-        text = str(error) or f"no answer in {ANSWER_SECONDS} s"
+        text = str(error) or f"no answer in {self._timing.answer:.1f} s"
         self._observer.renewed(0.0, text)
         conflict = isinstance(error, ApiError) and error.code in (404, 409)
         if not self._lost and not conflict:
@@ -386,7 +388,8 @@ class Announcer:
         self._obey(turn)
         if turn.bulletin is not None and self._foreign is None and not self._lost:
             try:
-                await self._post(turn.bulletin)
+                async with asyncio.timeout(LAST_WORD_SECONDS):
+                    await self._post(turn.bulletin)
             except (ApiError, Unreachable, TimeoutError) as error:
                 _log.info("the Lease is left to lapse: %s", error)
 

@@ -26,29 +26,34 @@ NOTHING: Program = (_NONE,)
 _ARP_SENDER, _ARP_TARGET = 28, 38
 _NEXT_HEADER, _TYPE, _TARGET_END = 20, 54, 74
 _ICMP6, _SOLICITATION, _ADVERTISEMENT = 58, 135, 136
+_SORT: Program = (
+    (_BYTE, 0, 0, _NEXT_HEADER),
+    (_EQUAL, 1, 0, _ICMP6),
+    _NONE,
+    (_BYTE, 0, 0, _TYPE),
+    (_EQUAL, 2, 0, _SOLICITATION),
+    (_EQUAL, 1, 0, _ADVERTISEMENT),
+    _NONE,
+)
+ARP: Program = (_ALL,)
+DISCOVERY: Program = (*_SORT, _ALL)
+"""All frames of the sort (that of ARP is in the socket's binding)."""
 
 
 def arp(addresses: Collection[Address]) -> Program:
     """ARP frames that ask for one of the addresses or claim one."""
     wanted = sorted(int(each) for each in addresses if isinstance(each, ipaddress.IPv4Address))
     if len(wanted) > MOST:
-        return (_ALL,)
+        return ARP
     return (*_one_of(_ARP_TARGET, wanted), *_one_of(_ARP_SENDER, wanted), _NONE)
 
 
 def discovery(addresses: Collection[Address]) -> Program:
     """IPv6 frames that solicit one of the addresses or advertise one, told by the last four octets."""
     wanted = sorted({int(each) & 0xFFFFFFFF for each in addresses if isinstance(each, ipaddress.IPv6Address)})
-    sort = (
-        (_BYTE, 0, 0, _NEXT_HEADER),
-        (_EQUAL, 1, 0, _ICMP6),
-        _NONE,
-        (_BYTE, 0, 0, _TYPE),
-        (_EQUAL, 2, 0, _SOLICITATION),
-        (_EQUAL, 1, 0, _ADVERTISEMENT),
-        _NONE,
-    )
-    return (*sort, *((_ALL,) if len(wanted) > MOST else (*_one_of(_TARGET_END, wanted), _NONE)))
+    if len(wanted) > MOST:
+        return DISCOVERY
+    return (*_SORT, *_one_of(_TARGET_END, wanted), _NONE)
 
 
 def _one_of(offset: int, values: Sequence[int]) -> Iterator[Instruction]:

@@ -32,7 +32,7 @@ class Timing:
     """In seconds. `renew`: from one sign of life to the next, of a node that claims something; `idle` of one that does
     not. `hold` and `lapse`: see above; `idle_lapse` is that of a node without claims. `patience`: how long the next in
     order waits for the one before. `settle`: how long a node that is new looks around. `stall`: how long a node may
-    not have run and still know what it knew."""
+    not have run and still know what it knew. `answer`: how long an answer of the server is waited for."""
 
     renew: float = 0.3
     hold: float = 0.9
@@ -42,9 +42,11 @@ class Timing:
     patience: float = 0.4
     settle: float = 0.1
     stall: float = 1.0
+    answer: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < 2 * self.renew < self.hold or self.hold * 1.2 > self.lapse or self.idle * 2 > self.idle_lapse:
+        enough = 2 * self.renew < self.hold and self.renew + self.answer < self.hold
+        if not enough or self.hold * 1.2 > self.lapse or self.idle * 2 > self.idle_lapse:
             raise ValueError(f"these times leave no room for a lost message or a slow clock: {self}")
 
     @classmethod
@@ -52,7 +54,7 @@ class Timing:
         """The times that go with a lapse. Raises ValueError for one that is shorter than a tick of the clock bears."""
         if not MIN_LAPSE <= lapse <= MAX_LAPSE:
             raise ValueError(f"{lapse} s: between {MIN_LAPSE} and {MAX_LAPSE} s can be kept")
-        return cls(renew=lapse / 4, hold=lapse * 3 / 4, lapse=lapse)
+        return cls(renew=lapse / 4, hold=lapse * 3 / 4, lapse=lapse, answer=lapse * 5 / 12)
 
 
 DEFAULT = Timing()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import ipaddress
 import logging
@@ -68,8 +69,8 @@ class Segment:
         look at memberships bring the questions here (RFC 4541)."""
         if addresses == self._watched:
             return
-        _filter(self._arp, filters.arp(addresses))
-        _filter(self._discovery, filters.discovery(addresses))
+        _filter(self._arp, filters.arp(addresses), filters.ARP)
+        _filter(self._discovery, filters.discovery(addresses), filters.DISCOVERY)
         groups = {packets.solicited_node(each) for each in addresses if isinstance(each, ipaddress.IPv6Address)}
         for group in self._groups ^ groups:
             wanted = socket.IPV6_JOIN_GROUP if group in groups else socket.IPV6_LEAVE_GROUP
@@ -261,7 +262,17 @@ def _mac(device: str) -> bytes:
     return answer[18:24]
 
 
-def _filter(opened: socket.socket, program: filters.Program) -> None:
-    """Replace the socket's filter, in one step of the kernel."""
+def _filter(opened: socket.socket, program: filters.Program, simple: filters.Program = filters.NOTHING) -> None:
+    """Replace the socket's filter, in one step of the kernel; by a `simple` one if it is too long for what a socket may
+    keep (net.core.optmem_max)."""
+    try:
+        _attach(opened, program)
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        _attach(opened, simple)
+
+
+def _attach(opened: socket.socket, program: filters.Program) -> None:
     code = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*each) for each in program))
     opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code)))

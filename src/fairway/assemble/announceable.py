@@ -29,7 +29,15 @@ def announced(service: Object, settings: Settings) -> list[str]:
     """The addresses of a Service that somebody must answer for."""
     if style_of(service, settings.style) != "addresses" or condition(service) is None:
         return []
-    return [str(ipaddress.ip_address(each["ip"])) for each in ingress(service) if each.get("ip")]
+    return list(filter(None, (_canonical(str(each.get("ip", ""))) for each in ingress(service))))
+
+
+def _canonical(text: str) -> str:
+    """An address as it is compared; "" for what is none, which a server that checks lets nobody write."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return ""
 
 
 def is_local(service: Object) -> bool:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,16 +79,16 @@ async def serve(client: Client, plan: Plan, stop: asyncio.Event) -> None:
             observer=_Told(view, metrics, recorder, plan.node),
         )
         view.listen(lambda: announcer.wish(view.wishes))
-        beside = [asyncio.create_task(job) for job in (view.follow(), recorder.run())]
+        beside: list[Coroutine[Any, Any, None]] = [view.follow(), recorder.run()]
         if plan.metrics:
-            page = keep_listening(lambda path: _page(path, metrics, announcer), *plan.metrics, "metrics-address")
-            beside.append(asyncio.create_task(page))
-        try:
+            beside.append(
+                keep_listening(lambda path: _page(path, metrics, announcer), *plan.metrics, "metrics-address")
+            )
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in beside]
             await announcer.run(stop)
-        finally:
-            for task in beside:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
 
 
 class Metrics:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
-from fairway.announce.announcer import ALONE_SECONDS, ANSWER_SECONDS, PROBE_SECONDS, PROBES, RETRY_SECONDS, TICK_SECONDS
+from fairway.announce.announcer import ALONE_SECONDS, PROBE_SECONDS, PROBES, RETRY_SECONDS, TICK_SECONDS
 from fairway.announce.bulletin import Bulletin
 from fairway.announce.election import Wish
 from fairway.announce.member import DEFAULT, Member, Turn
@@ -210,7 +210,7 @@ class Node:
                     self._version = self.world.leases.get(self.name, (None, 0))[1]
                 self.failed()
 
-        self.world.after(ANSWER_SECONDS / self.rate, self, late)
+        self.world.after(DEFAULT.answer / self.rate, self, late)
 
     def failed(self) -> None:
         self._lost = True

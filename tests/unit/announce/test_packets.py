@@ -136,3 +136,5 @@ def test_filters_stay_within_what_the_kernel_takes() -> None:
     many = [V4 + index for index in range(filters.MOST)]
     assert len(filters.arp(many)) <= 4096
     assert passes(filters.arp([*many, V4 - 1]), changed(WHO_HAS, 38, "01010101"))
+    assert passes(filters.DISCOVERY, SOLICITATION) and not passes(filters.DISCOVERY, changed(SOLICITATION, 54, "85"))
+    assert filters.discovery([V6 + index for index in range(filters.MOST + 1)]) == filters.DISCOVERY
