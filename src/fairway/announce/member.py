@@ -341,9 +341,7 @@ class Member:
             if address not in self.mine and not any(each.bulletin.node in nodes for each in self._rivals(address, now))
         }
         self._free = {address: self._free.get(address, now) for address in free}
-        found = [address for address in sorted(free) if self._is_our_turn(address, order[address], now)]
-        self._heirloom -= set(found)
-        return found
+        return [address for address in sorted(free) if self._is_our_turn(address, order[address], now)]
 
     def _is_our_turn(self, address: str, order: tuple[str, ...], now: float) -> bool:
         if self._me not in order or self._cut_off or now < self._again.get(address, now):
@@ -369,6 +367,7 @@ class Member:
         elif address in self._before:
             why = f"{self._before[address]} gave it up"
         self.mine[address] = Mine(term + 1, now, why)
+        self._heirloom -= {address}
 
     def _drop(self, addresses: list[str]) -> tuple[str, ...]:
         """Give up claims; returns those that were answered for."""

@@ -29,7 +29,6 @@ from fairway.observe.answer import Answer
 from fairway.observe.pages import keep_listening
 
 COMPONENT = "fairway-announcer"
-BALANCERS = "spec.type=LoadBalancer"
 SOLE_SECONDS = 0.2
 """How often a second announcer on a node looks whether the first has ended."""
 
