@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -40,6 +41,11 @@ class Frr:
         """Say lines of configuration; False while the daemons do not listen."""
         done = subprocess.run([*self.vtysh, "-f", "/dev/stdin"], input=text, text=True, capture_output=True)
         return done.returncode == 0
+
+    def bfd(self) -> dict[str, str]:
+        """The state of BFD with each peer."""
+        done = subprocess.run([*self.vtysh, "-c", "show bfd peers json"], text=True, capture_output=True, check=True)
+        return {each["peer"]: each["status"] for each in json.loads(done.stdout)}
 
     def stop(self) -> None:
         """End the daemons."""

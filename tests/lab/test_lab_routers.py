@@ -54,8 +54,7 @@ exit
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     made = Lab(f"t{os.getpid()}bgp"[:16])
-    with ExitStack() as undo:
-        undo.callback(made.down)
+    try:
         made.up(2, "--ip-family", "dual", "--router", "--proxy-mode", "nftables")
         for node in NODES:
             web(made, node)
@@ -63,15 +62,24 @@ def lab() -> Iterator[Lab]:
         patch = json.dumps({"data": {"config": settings + BGP}})
         made.kubectl("patch", "configmap", "fairway-loadbalancer", "-n", "kube-system", "-p", patch)
         balanced(made)
-        for member in ("router", *NODES):
-            frr = Frr(f"fw-{made.name}-{member}")
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def router(lab: Lab) -> Iterator[Frr]:
+    """FRR as the router, and on the nodes, where it is kept in step."""
+    with ExitStack() as undo:
+        made = Frr(f"fw-{lab.name}-router")
+        undo.callback(made.stop)
+        hashing = [f"net.{family}.fib_multipath_hash_policy=1" for family in ("ipv4", "ipv6")]
+        lab.inside("router", "sysctl", "-qw", *hashing)
+        until(lambda: made.tell(ROUTER), "the router listens")
+        for node in NODES:
+            frr = Frr(f"fw-{lab.name}-{node}")
             undo.callback(frr.stop)
-            if member == "router":
-                made.inside("router", "sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=1",
-                            "net.ipv6.fib_multipath_hash_policy=1")  # fmt: skip
-                until(lambda frr=frr: frr.tell(ROUTER), "the router listens")  # type: ignore[misc]
-            else:
-                undo.callback(end, keeper(made, member, frr))
+            undo.callback(end, keeper(lab, node, frr))
         yield made
 
 
@@ -165,9 +173,12 @@ def test_a_node_without_a_pod_and_one_that_is_excluded_take_it_back(lab: Lab) ->
     until(lambda: [ways(lab, 4), ways(lab, 6)] == [1, 1], "and again")
 
 
-def test_a_node_that_dies_without_a_word_is_found_out_by_bfd_or_the_hold_time(lab: Lab) -> None:
+def test_a_node_that_dies_without_a_word_is_found_out_by_bfd_or_the_hold_time(lab: Lab, router: Frr) -> None:
     """Over IPv4 the hold time is five minutes, but BFD is spoken; over IPv6 it is six seconds."""
+    [pod] = lab.pods("app=web")
+    node = pod["spec"]["nodeName"]
+    until(lambda: router.bfd().get(plan.NODES[node]) == "up", "they speak BFD")
     until(lambda: [ways(lab, 4), ways(lab, 6)] == [1, 1], "one node serves")
-    lab.fairway("kill-node", announcer(lab))
+    lab.fairway("kill-node", node)
     until(lambda: ways(lab, 4) == 0, "BFD has found out")
     until(lambda: ways(lab, 6) == 0, "the hold time is over", 60)
