@@ -116,12 +116,14 @@ class UdpListener:
 
     def _drain_anywhere(self) -> None:
         """Answer what has come to any of the host's addresses, from that address."""
-        begun, done = perf_counter(), 0
+        begun, done, made = perf_counter(), 0, 0
         self._answers.settle()
+        ready = self._answers.table.ready
         try:
-            while done < BATCH // SLOW:
+            while done + made * SLOW < BATCH:
                 query, control, _, peer = self._socket.recvmsg(MAX_DATAGRAM, _CONTROL)
                 done += 1
+                made += query[2:] not in ready
                 self._answer(query, control, peer)
         except BlockingIOError:
             pass

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 import dns.message
+import pytest
 
 from fairway.client.base import Client
 from fairway.client.follow import EVENTS
@@ -101,42 +102,42 @@ def test_events_by_the_thousand_are_taken_a_few_at_a_time() -> None:
     assert max(marked) <= LOT + EVENTS
 
 
-def answered(story: Callable[[UdpListener, socket.socket], Awaitable[None]], zone: Zone) -> None:
-    """A listener on loopback and a client connected to it."""
-
-    async def run() -> None:
-        answers = Answers(zone, Place("dns://:53", udp=True, v6=False), Metrics())
-        zone.on_change, answers.synced = answers.table.forget, True
-        listener = UdpListener("127.0.0.1", 0, answers)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.connect(listener._socket.getsockname())
-            client.setblocking(False)
-            listener.start()
-            try:
-                async with asyncio.timeout(60):
-                    await story(listener, client)
-            finally:
-                await listener.close()
-
-    asyncio.run(run())
-
-
-def test_of_many_questions_few_are_answered_in_one_turn_when_replies_have_to_be_made() -> None:
-    zone = put(Zone(), *services(1)[:100])
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_of_many_questions_few_are_answered_in_one_turn_when_replies_have_to_be_made(address: str) -> None:
     questions = [dns.message.make_query(f"s{number}.default.svc.cluster.local", "A").to_wire() for number in range(100)]
 
-    async def story(listener: UdpListener, client: socket.socket) -> None:
+    async def story(client: socket.socket) -> None:
         for most in (udp.BATCH // udp.SLOW, udp.BATCH):  # asked for the first time, and again
             for each in questions:
                 client.send(each)
-            left, at_once = len(questions), []
+            left, at_once = len(questions), [0]
             while left:
                 await asyncio.sleep(0)
                 at_once.append(heard(client))
                 left -= at_once[-1]
             assert max(at_once) <= most
 
-    answered(story, zone)
+    answered(story, put(Zone(), *services(1)[:100]), address)
+
+
+def answered(story: Callable[[socket.socket], Awaitable[None]], zone: Zone, address: str) -> None:
+    """A listener, and a client connected to it on loopback."""
+
+    async def run() -> None:
+        answers = Answers(zone, Place("dns://:53", udp=True, v6=False), Metrics())
+        zone.on_change, answers.synced = answers.table.forget, True
+        listener = UdpListener(address, 0, answers)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", listener._socket.getsockname()[1]))
+            client.setblocking(False)
+            listener.start()
+            try:
+                async with asyncio.timeout(60):
+                    await story(client)
+            finally:
+                await listener.close()
+
+    asyncio.run(run())
 
 
 def heard(client: socket.socket) -> int:
