@@ -7,11 +7,16 @@ node are given the same pseudonyms.
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fairway.node import Network
+from fairway.ruleset.nft_parse_json import parse_json
+from fairway.ruleset.nft_print import text as listed
+from fairway.ruleset.nft_words import ParseError
 from fairway.trace.evidence.pseudonyms import Pseudonyms
 from fairway.trace.evidence.texts import Kind, Text
 
@@ -53,6 +58,11 @@ _COMMON = re.compile(
     r"|CONNMARK|N?F?LOG|NOTRACK|TCPMSS|SET|TRACE|TPROXY|NETMAP|CLASSIFY|DSCP|DOCKER|DEFAULT|accept|drop|reject|return|filter"
     r"|nat|mangle|raw|security|prerouting|input|forward|output|postrouting|firewalld|main|local|default"
 )
+_LANGUAGE = frozenset(
+    ["accept", "add", "all", "and", "at", "burst", "bytes", "chain", "comment", "constant", "continue", "counter", "ct", "daddr", "day", "delete", "dport", "drop", "dscp", "dstnat", "dynamic", "element", "elements", "established", "ether", "expires", "fib", "flags", "for", "from", "goto", "group", "hash", "hook", "hour", "icmp", "icmpv6", "if", "iif", "iifname", "in", "inc", "inet", "interval", "invalid", "ip", "ip6", "jhash", "jump", "l4proto", "len", "length", "level", "limit", "log", "map", "mark", "masquerade", "meta", "mod", "new", "nexthdr", "nfproto", "notrack", "numgen", "of", "offset", "oif", "oifname", "on", "or", "original", "over", "packet", "packets", "persistent", "policy", "prefix", "priority", "proto", "protocol", "queue", "quota", "random", "rate", "redirect", "related", "reject", "reply", "reset", "return", "saddr", "sctp", "second", "seed", "set", "size", "skuid", "sport", "state", "status", "syn", "table", "tcp", "th", "timeout", "to", "type", "typeof", "udp", "unreachable", "untracked", "update", "via", "vmap", "with"]
+)
+"""Words of nftables' language: a chain that is called so keeps its name, or the rest would be no rules any more."""
+
 _WORDS = re.compile(
     r"kubernetes|services?|portals|nodeports;?|node|ports?|note:|this|must|be|the|last|rule|in|chain|cluster|ip|external|->"
     r"|loadbalancer|load|balancer|has|no|endpoints?|local|firewall|rules|forwarding|conntrack|postrouting|requiring|snat|lb"
@@ -132,12 +142,12 @@ class Anonymiser:
 
     def _commented(self, match: re.Match[str]) -> str:
         if match["quoted"] is not None:
-            return f'{match["before"]}"{self._comment(match["quoted"])}"'
+            return f'{match["before"]}"{self.comment(match["quoted"])}"'
         if match["bare"] is not None:
-            return match["word"] + self._comment(match["bare"])
-        return match["open"] + self._comment(match["listed"]) + match["close"]
+            return match["word"] + self.comment(match["bare"])
+        return match["open"] + self.comment(match["listed"]) + match["close"]
 
-    def _comment(self, comment: str) -> str:
+    def comment(self, comment: str) -> str:
         """The words that proxies use stay, Services get other names, all others become words that say nothing."""
         return " ".join(self._word(word) for word in comment.split(" "))
 
@@ -165,6 +175,8 @@ class Anonymiser:
 
 
 def _is_known(name: str) -> bool:
+    if name in _LANGUAGE:
+        return True
     if name.isalpha() and (name.isupper() or name.islower()):
         return bool(_COMMON.fullmatch(name))
     return bool(_KNOWN.fullmatch(name) or _HASHED.fullmatch(name) or _OF_NFT.fullmatch(name))
@@ -194,14 +206,47 @@ def _network_of(match: re.Match[str]) -> Network | None:
 
 
 def anonymise(texts: Iterable[Text], key: bytes) -> list[str]:
-    """The texts with the same things replaced by the same others. Raises EvidenceError for JSON."""
+    """The texts with the same things replaced by the same others. Raises EvidenceError for JSON that is not nft's."""
     texts = list(texts)
-    for text in texts:
-        if text.kind is Kind.NFT_JSON:
-            raise text.error("is JSON, in which names are not told from words: save `nft list ruleset` without -j")
-    contents = [_told(text) for text in texts]
-    anonymiser = Anonymiser.of(contents, key)
-    return [anonymiser.text(content) for content in contents]
+    anonymiser = Anonymiser.of([_looked_at(text) for text in texts], key)
+    return [_anonymous(text, anonymiser) for text in texts]
+
+
+def _anonymous(text: Text, anonymiser: Anonymiser) -> str:
+    if text.kind is not Kind.NFT_JSON:
+        return anonymiser.text(_told(text))
+    made = json.dumps(_value(json.loads(text.content), "", anonymiser), ensure_ascii=False)
+    return f"{made}\n"
+
+
+def _looked_at(text: Text) -> str:
+    """Where names and ranges are looked for; JSON is said as nft would list it."""
+    if text.kind is not Kind.NFT_JSON:
+        return _told(text)
+    try:
+        return listed(parse_json(text.content).tables.values())
+    except ParseError as error:
+        raise text.error(error.reason, error.line) from None
+
+
+def _value(value: Any, key: str, anonymiser: Anonymiser) -> Any:
+    """A value of JSON with everything replaced; networks and ranges are objects there."""
+    if isinstance(value, str):
+        return anonymiser.comment(value) if key in _SAID else anonymiser.text(value)
+    if isinstance(value, list):
+        return [_value(each, key, anonymiser) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"prefix"} and isinstance(prefix := value["prefix"], dict):
+        address, _, length = anonymiser.text(f"{prefix.get('addr')}/{prefix.get('len')}").partition("/")
+        return {"prefix": {"addr": address, "len": int(length)}}
+    if value.keys() == {"range"} and all(isinstance(end, str) and _ADDRESS.fullmatch(end) for end in value["range"]):
+        return {"range": anonymiser.text("-".join(value["range"])).split("-")}
+    return {name: _value(each, name, anonymiser) for name, each in value.items()}
+
+
+_SAID = ("comment", "prefix")
+"""Keys under which people's words stand."""
 
 
 def _told(text: Text) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,8 @@ from fairway.node import Address, Interface, Node
 from fairway.packet import Family, Outcomes
 from fairway.ruleset.iptables import dump, parse
 from fairway.ruleset.nft_parse import parse as parse_nft
+from fairway.ruleset.nft_parse_json import parse_json
+from fairway.ruleset.nft_print import text as listed
 from fairway.trace.evidence import texts
 from fairway.trace.evidence.anonymise import Anonymiser, anonymise
 from fairway.trace.evidence.pseudonyms import Pseudonyms
@@ -181,6 +185,37 @@ def test_of_settings_only_those_of_the_network_are_told() -> None:
     assert one("net.ipv4.ip_forward = 1\nkernel.hostname = acme-7\n") == "net.ipv4.ip_forward = 1\n"
 
 
-def test_json_is_refused_with_advice() -> None:
-    with pytest.raises(EvidenceError, match="save `nft list ruleset` without -j"):
-        one('{"nftables": []}')
+def test_json_of_nft_says_the_same_as_its_listing() -> None:
+    """Names, addresses, networks, ranges, comments: wherever they stand in objects."""
+    raw = (Path(__file__).parents[2] / "ruleset" / "sample.json").read_text()
+    before = listed(parse_json(raw).tables.values())
+
+    after = listed(parse_json(one(raw)).tables.values())
+
+    assert after != before
+    assert lines(after) == lines(one(before))
+
+
+def lines(listing: str) -> list[str]:
+    """A listing's words, with the elements of sets in any order."""
+    return sorted(word for line in listing.splitlines() for word in line.replace(",", " ").split())
+
+
+def test_json_of_nft_names_nobody() -> None:
+    match = {"left": {"payload": {"protocol": "ip", "field": "saddr"}}, "op": "==", "right": "203.0.113.7"}
+    place = {"family": "ip", "table": "acme", "chain": "payroll"}
+    rule = {"expr": [{"match": match}, {"log": {"prefix": "acme: "}}, {"drop": None}], "comment": "acme ticket 4711"}
+    objects = [
+        {"table": {"family": "ip", "name": "acme"}},
+        {"chain": {"family": "ip", "table": "acme", "name": "payroll"}},
+        {"rule": place | rule},
+    ]
+    found = one(json.dumps({"nftables": objects}))
+    assert not [word for word in ("acme", "payroll", "203.0.113", "4711") if word in found]
+    assert [*json.loads(found)["nftables"][2]["rule"]] == [*place, *rule]
+
+
+@pytest.mark.parametrize("text", ['{"nftables": [{"rule": 7}]}', '{"nftables": ' + "[" * 5000, "{}"])
+def test_json_that_is_not_nft_s_is_refused(text: str) -> None:
+    with pytest.raises(EvidenceError):
+        one(text)
