@@ -58,8 +58,14 @@ _COMMON = re.compile(
     r"|CONNMARK|N?F?LOG|NOTRACK|TCPMSS|SET|TRACE|TPROXY|NETMAP|CLASSIFY|DSCP|DOCKER|DEFAULT|accept|drop|reject|return|filter"
     r"|nat|mangle|raw|security|prerouting|input|forward|output|postrouting|firewalld|main|local|default"
 )
-_LANGUAGE = frozenset(
-    ["accept", "add", "all", "and", "at", "burst", "bytes", "chain", "comment", "constant", "continue", "counter", "ct", "daddr", "day", "delete", "dport", "drop", "dscp", "dstnat", "dynamic", "element", "elements", "established", "ether", "expires", "fib", "flags", "for", "from", "goto", "group", "hash", "hook", "hour", "icmp", "icmpv6", "if", "iif", "iifname", "in", "inc", "inet", "interval", "invalid", "ip", "ip6", "jhash", "jump", "l4proto", "len", "length", "level", "limit", "log", "map", "mark", "masquerade", "meta", "mod", "new", "nexthdr", "nfproto", "notrack", "numgen", "of", "offset", "oif", "oifname", "on", "or", "original", "over", "packet", "packets", "persistent", "policy", "prefix", "priority", "proto", "protocol", "queue", "quota", "random", "rate", "redirect", "related", "reject", "reply", "reset", "return", "saddr", "sctp", "second", "seed", "set", "size", "skuid", "sport", "state", "status", "syn", "table", "tcp", "th", "timeout", "to", "type", "typeof", "udp", "unreachable", "untracked", "update", "via", "vmap", "with"]
+_LANGUAGE = re.compile(
+    r"accept|add|all|and|at|burst|bytes|chain|comment|constant|continue|counter|ct|daddr|day|delete|dport|drop"
+    r"|dscp|dstnat|dynamic|element|elements|established|ether|expires|fib|flags|for|from|goto|group|hash|hook|hour"
+    r"|icmp|icmpv6|if|iif|iifname|in|inc|inet|interval|invalid|ip|ip6|jhash|jump|l4proto|len|length|level|limit"
+    r"|log|map|mark|masquerade|meta|mod|new|nexthdr|nfproto|notrack|numgen|of|offset|oif|oifname|on|or|original"
+    r"|over|packet|packets|persistent|policy|prefix|priority|proto|protocol|queue|quota|random|rate|redirect"
+    r"|related|reject|reply|reset|return|saddr|sctp|second|seed|set|size|skuid|sport|state|status|syn|table|tcp|th"
+    r"|timeout|to|type|typeof|udp|unreachable|untracked|update|via|vmap|with"
 )
 """Words of nftables' language: a chain that is called so keeps its name, or the rest would be no rules any more."""
 
@@ -175,7 +181,7 @@ class Anonymiser:
 
 
 def _is_known(name: str) -> bool:
-    if name in _LANGUAGE:
+    if _LANGUAGE.fullmatch(name):
         return True
     if name.isalpha() and (name.isupper() or name.islower()):
         return bool(_COMMON.fullmatch(name))
