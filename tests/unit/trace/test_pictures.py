@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
+import subprocess
 from xml.etree import ElementTree
 
 import pytest
@@ -14,6 +16,7 @@ from fairway.trace import drawing
 from fairway.trace.graph import Arrow, Graph, dot, graph, joined, mermaid
 from fairway.trace.walk import trace
 from tests.golden import nodes
+from tests.unit.trace.test_journey import CLIENT, DNAT, journey, sent, world
 from tests.unit.trace.test_routing import NODE
 
 NAMES = {"10.244.2.0": "node-b", "10.244.1.28": "web-1"}
@@ -93,6 +96,61 @@ def test_dot_and_mermaid_hold_every_box_and_arrow() -> None:
     shown = picture()
     assert dot(shown).count(" -> b") == len(shown.arrows)
     assert mermaid(shown).count(" -->") == len(shown.arrows) + 1
+
+
+_STRING = r'"((?:[^"\\\n]|\\["\\l])*)"'
+_ATTRIBUTES = rf"\[\w+=(?:\w+|{_STRING})(?:, \w+=(?:\w+|{_STRING}))*\]"
+DOT = (
+    r"digraph trace \{",
+    rf"  label={_STRING}; labelloc=t; rankdir=TB;",
+    rf"  (?:node|edge) {_ATTRIBUTES};",
+    rf"  \w+ {_ATTRIBUTES};",
+    rf"  \w+ -> \w+(?: {_ATTRIBUTES})?;",
+    r"\}",
+)
+"""The lines that Graphviz' language is used for here (graphviz.org/doc/info/lang.html)."""
+
+_TEXT = r'"((?:[^"#<>`&|\[\]{}\\]|#\d+;|<br/>)*)"'
+MERMAID = (
+    r"flowchart TD",
+    rf"  \w+\[{_TEXT}\](?::::\w+)?",
+    rf"  \w+ -->(?:\|{_TEXT}\|)? \w+",
+    r"  classDef \w+ fill:#\w+,stroke:#\w+",
+)
+
+
+@pytest.mark.parametrize("which", ["plain", "forty", "hostile", "two nodes", "answers"])
+def test_the_languages_of_pictures_are_kept_to(which: str) -> None:
+    shown = {
+        "plain": picture,
+        "forty": lambda: picture("47", "10.96.0.66", 80),
+        "hostile": hostile,
+        "two nodes": lambda: joined([picture("02", "10.96.0.20", 80), picture()]),
+        "answers": answered,
+    }[which]()
+    for text, grammar in ((dot(shown), DOT), (mermaid(shown), MERMAID)):
+        strange = [line for line in text.splitlines() if not any(re.fullmatch(form, line) for form in grammar)]
+        assert strange == []
+    boxes = [
+        re.search(rf"label={_STRING}", line) for line in dot(shown).splitlines() if re.match(r"  \w*b\d+ \[", line)
+    ]
+    said = [re.sub(r"\\([\"\\])", r"\1", found[1].replace("\\l", "\n")) for found in boxes if found]
+    assert said == ["".join(f"{part}\n" for part in (b.title, *(line.short for line in b.lines))) for b in shown.boxes]
+
+
+def answered() -> Graph:
+    """A way with what comes after it."""
+    both = world(DNAT.format("10.244.2.5:8080"))
+    found, leg = sent(both.scenes["node-a"], CLIENT)
+    return graph(found, {}, journeys={0: journey(both, leg.scene, CLIENT)})
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_graphviz_draws_every_box() -> None:
+    for shown in (picture(), hostile(), answered()):
+        done = subprocess.run(["dot", "-Tsvg"], input=dot(shown), capture_output=True, text=True, check=True)
+        drawn = ElementTree.fromstring(done.stdout).iter(f"{SVG}g")
+        assert sum(each.get("class") == "node" for each in drawn) == len(shown.boxes)
 
 
 def test_the_way_on_at_another_node_hangs_on_the_end() -> None:
