@@ -157,8 +157,8 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     ),
     ("it claims {a}, which is that of {who}", "它占有 {a}，而那是 {who} 的地址"),
     (
-        "it and {others} claim {a} port {p}: only one of them gets it",
-        "它与 {others} 都占有 {a} 的端口 {p}：只有一个能得到",
+        "it and {others} claim {a} port {p}: a sender reaches only one of them",
+        "它与 {others} 都占有 {a} 的端口 {p}：一个发送者只会到达其中之一",
     ),
     ("{slice} belongs to a Service {s} that is not there", "{slice} 属于不存在的 Service {s}"),
     (

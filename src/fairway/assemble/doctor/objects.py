@@ -227,7 +227,7 @@ def _collisions(catalogue: Catalogue) -> Iterator[Finding]:
         distinct = dict.fromkeys(_key(service) for service, _ in claimants)
         if len(distinct) > 1:
             others = " and ".join(list(distinct)[1:])
-            message = f"it and {others} claim {address} port {number}/{protocol}: only one of them gets it"
+            message = f"it and {others} claim {address} port {number}/{protocol}: a sender reaches only one of them"
             first, where = claimants[0]
             evidence = tuple(distinct)
             yield _about(first, "collision", message, where, severity=Severity.ERROR, evidence=evidence)
