@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from fairway.announce import responder
 from fairway.announce.member import DEFAULT
+from fairway.kernel.linux import netns
 from tests.kernel.segment import API, NODES, V4, V6, Segment, segment, wait
 
 pytestmark = [
@@ -66,6 +68,33 @@ def test_a_client_that_asks_nobody_hears_where_the_address_is_now(world: Segment
         world.ip("switch", "link", "set", old, "up")
         world.announce(old)
     assert settled(world, address) == other(old)
+
+
+def test_a_device_that_goes_and_comes_back_with_another_mac_is_announced_anew(world: Segment) -> None:
+    node = settled(world)
+    wait(lambda: world.reaches(V4), "a connection comes through")
+    before = world.macs[node]
+    world.macs[node] = before[:5] + bytes([before[5] ^ 0xFF])
+    world.ip(node, "link", "set", "eth0", "down")
+    world.ip(node, "link", "set", "eth0", "address", world.macs[node].hex(":"))
+    world.ip(node, "link", "set", "eth0", "up")
+    world.ip(node, "address", "replace", f"fd00:a::{NODES[node]}/64", "dev", "eth0", "nodad")  # it went with the link
+    new = settled(world)
+    wait(lambda: world.believed(V4) == new, "the client has heard where it is")
+    wait(lambda: world.reaches(V4), "and comes through")
+
+
+def test_a_device_without_its_cable_carries_nothing(world: Segment) -> None:
+    def carries() -> bool:
+        return netns.open_socket_in(world.paths["client"], lambda: responder.carries("eth0"))
+
+    assert carries()
+    world.ip("switch", "link", "set", "client", "down")
+    try:
+        wait(lambda: not carries(), "the other end is down")
+    finally:
+        world.ip("switch", "link", "set", "client", "up")
+    wait(carries, "it is up again")
 
 
 def test_a_stopped_process_that_is_woken_is_silent(world: Segment) -> None:

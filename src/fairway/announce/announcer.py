@@ -37,7 +37,8 @@ ALONE_SECONDS = 0.3
 """How often a node that has lost the server asks whether another has its addresses by now."""
 PROBES, PROBE_SECONDS = 2, 0.02
 """How a node asks whether anybody still has the address of a node that died, before it takes it."""
-DEVICE_SECONDS = 2.0
+DEVICE_SECONDS = 1.0
+"""How often it is looked what devices there are, and whether they carry frames."""
 LEAVE_SECONDS = 1.0
 """How long a node that leaves waits for others to ask for its addresses."""
 LAST_WORD_SECONDS = 0.2
@@ -85,7 +86,8 @@ class _Schedule:
 
 class Announcer:
     """`interfaces` tells the node's devices (it may block for a moment), `node_uid` its Node's uid ("": not known),
-    `stamp` the time for people. The default clock goes on while a machine is suspended."""
+    `stamp` the time for people, `carries` whether frames can leave a device. The default clock goes on while a machine
+    is suspended."""
 
     def __init__(
         self,
@@ -98,12 +100,14 @@ class Announcer:
         timing: Timing = DEFAULT,
         observer: Observer | None = None,
         clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+        carries: Callable[[str], bool] = responder.carries,
     ) -> None:
         self.member = Member(place.node, place.host, timing, clock())
         self.answering: dict[str, Mine] = {}
         self._client = client
         self._place = place
         self._look_at_devices = interfaces
+        self._carries = carries
         self._interfaces: Sequence[Interface] = ()
         self._node_uid = node_uid
         self._timing = timing
@@ -216,9 +220,10 @@ class Announcer:
             await asyncio.sleep(TICK_SECONDS)
 
     async def _look(self) -> None:
-        """Find out what devices and networks the node has."""
+        """Find out what devices and networks the node has. One without its cable reaches nobody: others who do are to
+        announce."""
         try:
-            found = await asyncio.to_thread(self._look_at_devices)
+            found = [each for each in await asyncio.to_thread(self._look_at_devices) if self._carries(each.name)]
         except KernelError as error:
             _log.error("the node's devices cannot be listed: %s", error)
             return

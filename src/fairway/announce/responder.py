@@ -26,7 +26,8 @@ AT_ONCE = 1024
 _SO_ATTACH_FILTER = 26
 _PACKET_IGNORE_OUTGOING = 23  # Linux 4.20
 _SOL_PACKET = 263
-_SIOCGIFHWADDR = 0x8927
+_SIOCGIFFLAGS, _SIOCGIFHWADDR = 0x8913, 0x8927
+_IFF_RUNNING = 0x40
 _ARPHRD_ETHER = 1
 _INSTRUCTION = struct.Struct("HBBI")
 _BUFFER = 1 << 18
@@ -210,6 +211,16 @@ class Responder:
         for fileno in segment.filenos():
             self._remove(fileno)
         segment.close()
+
+
+def carries(device: str) -> bool:
+    """Whether frames can leave a device now: it is up, and something is at the other end of its cable."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as handle:
+        try:
+            answer = fcntl.ioctl(handle, _SIOCGIFFLAGS, struct.pack("16s24x", device.encode()))
+        except OSError:
+            return False
+    return bool(struct.unpack_from("H", answer, 16)[0] & _IFF_RUNNING)
 
 
 def places(

@@ -48,6 +48,7 @@ class Cluster:
 
     def __init__(self, api: Api) -> None:
         self.client = LocalClient(api.handlers)
+        self.unplugged: set[str] = set()
         self._asked = LocalClient(api.handlers, User(ANNOUNCER, ("system:authenticated",)))
 
     @asynccontextmanager
@@ -62,6 +63,7 @@ class Cluster:
             stamp=lambda: micro_stamp(time.time()),  # a write that changes nothing is no sign of life
             observer=told,
             timing=Timing.of(2.0),
+            carries=lambda device: device == DEVICE.name and node not in self.unplugged,
         )
         made.wish(WISHES)
         task = asyncio.create_task(made.run(stop))
@@ -107,6 +109,18 @@ def test_one_announces_and_hands_over_when_it_ends() -> None:
                 assert V4 not in first.answering
                 assert told.why == ["node-a should not any more"]
         assert (await cluster.said("node-a")).leaving
+
+    play(scene)
+
+
+def test_a_node_that_loses_its_cable_and_not_the_server_hands_over() -> None:
+    async def scene(cluster: Cluster) -> None:
+        async with cluster.announcer("node-a") as (first, _, _):
+            await until(lambda: V4 in first.answering)
+            async with cluster.announcer("node-b") as (second, _, _):
+                await until(lambda: "node-b" in first.member.others)
+                cluster.unplugged.add("node-a")
+                await until(lambda: V4 in second.answering and V4 not in first.answering)
 
     play(scene)
 
