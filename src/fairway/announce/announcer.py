@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 from fairway.announce import bulletin as leases
 from fairway.announce import responder
@@ -20,12 +21,12 @@ from fairway.announce.election import Wish
 from fairway.announce.member import DEFAULT, Member, Mine, Timing, Turn
 from fairway.announce.packets import Heard, Tells
 from fairway.announce.responder import Responder
-from fairway.client.base import ApiError, Client, Unreachable
+from fairway.client.base import ApiError, Client, Listing, Unreachable, WatchEvent
 from fairway.client.follow import follow
 from fairway.client.informer import Cache, Change, as_dict
 from fairway.kernel.base import KernelError
 from fairway.node import Interface
-from fairway.objects.kinds import LEASE
+from fairway.objects.kinds import LEASE, Kind
 
 TICK_SECONDS = 0.1
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.3)
@@ -82,6 +83,29 @@ class _Schedule:
 
     turn: int
     due: float
+
+
+class _Following:
+    """The server as `follow` asks it. `broken` is told when that breaks off: at once, not when a Lease is due."""
+
+    def __init__(self, client: Client, broken: Callable[[str], None]) -> None:
+        self._client = client
+        self._broken = broken
+
+    async def list(self, kind: Kind, namespace: str = "", **scope: Any) -> Listing:
+        try:
+            return await self._client.list(kind, namespace, **scope)
+        except Unreachable as error:
+            self._broken(str(error))
+            raise
+
+    async def watch(self, kind: Kind, namespace: str = "", **scope: Any) -> AsyncIterator[WatchEvent]:
+        try:
+            async for event in self._client.watch(kind, namespace, **scope):
+                yield event
+        except Unreachable as error:
+            self._broken(str(error))
+            raise
 
 
 class Announcer:
@@ -160,7 +184,7 @@ class Announcer:
 
     async def _follow(self) -> None:
         await follow(
-            self._client,
+            cast("Client", _Following(self._client, self._cut_off)),
             LEASE,
             self._leases,
             namespace=leases.NAMESPACE,
@@ -372,18 +396,24 @@ class Announcer:
         text = str(error) or f"no answer in {self._timing.answer:.1f} s"
         self._observer.renewed(0.0, text)
         conflict = isinstance(error, ApiError) and error.code in (404, 409)
-        if not self._lost and not conflict:
-            self._lost = True
-            self.member.lost()
-            _log.warning("the Lease cannot be renewed: %s", text)
+        if not conflict:
+            self._cut_off(text)
         await asyncio.sleep(RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)])
         self._failures += 1
         self._bell.set()
 
+    def _cut_off(self, why: str) -> None:
+        """The server does not answer. What is not heard from now on says nothing of the other nodes."""
+        if not self._lost:
+            self._lost = True
+            self.member.lost()
+            _log.warning("the server is lost: %s", why)
+            self._wake()
+
     def _succeeded(self) -> None:
         now = self._clock()
         if self._lost:
-            _log.info("the Lease is renewed again, after %.1f s", now - self._contact)
+            _log.info("the server is there again, %.1f s after it was heard of last", now - self._contact)
             self.member.regained(self._contact, now)
         self._contact, self._lost, self._failures = now, False, 0
 
