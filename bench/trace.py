@@ -3,9 +3,9 @@
     python bench/trace.py [SERVICES ...]        (default 1000 10000; five endpoints each)
 
 For each number of Services, in both modes of the proxy: a dump as `fairway render` prints it, read from its bytes (the
-time until the first packet can be followed); one packet to a cluster IP explained (walked, and written as a note), for
-Services at the beginning, in the middle and at the end of the rules, as the median and the worst; the memory of the
-whole process. As floor, how long Python takes to split the text into its lines and words.
+time until the first packet can be followed); one packet to a cluster IP explained (walked, its answers too, and written
+as a note), for Services at the beginning, in the middle and at the end of the rules, as the median and the worst; the
+memory of the whole process. As floor, how long Python takes to split the text into its lines and words.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from collections.abc import Sequence
 
 from fairway.assemble import rendering
 from fairway.assemble.proxyflags import Mode, RuleFlags
+from fairway.assemble.travelling import journeys
 from fairway.packet import Family, Packet, Protocol
 from fairway.trace import explain
 from fairway.trace.evidence import texts
 from fairway.trace.evidence.gathered import Gathered
+from fairway.trace.journey import Alone
 from fairway.trace.walk import trace
 
 ENDPOINTS = 5
@@ -93,7 +95,7 @@ def measure(mode: Mode, services: int, raw: bytes) -> None:
         began = time.perf_counter()
         packet = Packet("10.128.0.9", address, Protocol.TCP, 80, in_interface="cni0")
         found = trace(scene.rules, scene.node, packet, settings=scene.settings)
-        explain.text(found)
+        explain.text(found, journeys=journeys(scene, found, Alone()))
         took.append((time.perf_counter() - began) * 1000)
         assert len(found.outcomes()) == ENDPOINTS
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -9,7 +9,7 @@ net/netfilter/nf_nat_core.c).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -22,7 +22,7 @@ from fairway.trace.branch import Branch
 from fairway.trace.conditions import Remembered
 from fairway.trace.connections import Connections
 from fairway.trace.iptables import Tables
-from fairway.trace.nft import Runner, bases, is_iptables
+from fairway.trace.nft import Base, Runner, bases, is_iptables
 from fairway.trace.routing import LOOPBACK, Asked, Decision, Settings, Way, decide, martian, reverse_path
 from fairway.trace.steps import Event, Hook, State, Step, Trace
 
@@ -60,6 +60,15 @@ class Rules:
     nft: NftRuleset | None = None
     whole: bool = False
     remembered: Remembered | None = None
+    _bases: dict[tuple[Family, Hook], list[Base]] = field(init=False, default_factory=dict, compare=False, repr=False)
+
+    def bases(self, family: Family, hook: Hook) -> list[Base]:
+        """The base chains of a hook, looked for once: there may be tens of thousands of chains."""
+        if self.nft is None:
+            return []
+        if (family, hook) not in self._bases:
+            self._bases[family, hook] = bases(self.nft, family, hook)
+        return self._bases[family, hook]
 
     @classmethod
     def of(cls, rules: Rules | IptablesRuleset | NftRuleset) -> Rules:
@@ -166,7 +175,7 @@ class _Walk:
         where the listing of nftables does not tell, iptables."""
         found: list[_Asker] = []
         beside = self.rules.iptables is not None
-        for base in bases(self.rules.nft, branch.state.family, hook) if self.rules.nft is not None else ():
+        for base in self.rules.bases(branch.state.family, hook):
             if beside and is_iptables(base.table):
                 found += [self._table(hook, base.table.name)] * (base.table.name in TABLES[hook])
             else:
