@@ -59,7 +59,7 @@ class Cluster:
     @classmethod
     def chosen(cls, kubeconfig: str, lab: StateDir) -> Cluster:
         """The cluster of the kubeconfig if one is named, else the lab if it is there, else kubectl's."""
-        if kubeconfig or not lab.kubeconfig.exists():
+        if kubeconfig or not lab.usable():
             return cls(kubeconfig)
         return cls(str(lab.kubeconfig), lab)
 

@@ -213,7 +213,7 @@ def _about_connections(scene: Scene, packet: Packet) -> Iterator[str]:
     if alike:
         ports = ", ".join(str(entry.original.source_port) for entry in alike[:5]) + (", ..." if len(alike) > 5 else "")
         yield (
-            f"The kernel knows {len(alike)} connection(s) of this client to this place already, from port {ports}; "
+            f"Connections of this client to this place that the kernel knows already: {len(alike)}, from port {ports}; "
             "they go where they began to go. --source-port follows one of them."
         )
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import select
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from fairway.lab.state import StateDir
 
 LAB_OPTION = click.option(
     "--lab", default="lab", envvar="FAIRWAY_LAB", show_default=True, metavar="NAME", help="Which lab ($FAIRWAY_LAB)."
@@ -51,7 +55,26 @@ def warn(message: str) -> None:
     click.echo(click.style("fairway: ", fg="yellow", bold=True) + message, err=True)
 
 
-def need_root() -> None:
+LAB_NEEDS_ROOT = "the lab makes network namespaces and loads rules into them, which needs root: run it as root (sudo)"
+READING_NEEDS_ROOT = "rules and connections are shown to root alone, of a lab or of this machine: run it as root (sudo)"
+
+
+def need_root(why: str = LAB_NEEDS_ROOT) -> None:
     """End unless run as root."""
     if os.geteuid() != 0:
-        fail("the lab makes network namespaces and loads rules into them, which needs root: run it as root (sudo)")
+        fail(why)
+
+
+def lab_if_up(name: str, elsewhere: str = "") -> StateDir:
+    """The folder of a lab for commands that look elsewhere when it is not up, which it must be when the command line
+    names it. `elsewhere` is what the command line says of another place ("": nothing)."""
+    from fairway.lab.state import StateDir
+
+    state = StateDir.named(name)
+    named = click.get_current_context().get_parameter_source("lab") is ParameterSource.COMMANDLINE
+    if named and not elsewhere and not state.usable():
+        if os.geteuid() != 0 and state.path.exists():
+            fail(f"lab {name!r} belongs to another user: run it as root (sudo)")
+        state.topology()
+        fail(f"lab {name!r} is not up yet")
+    return state

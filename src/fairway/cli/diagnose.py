@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fairway.cli.base import EXIT_NOT_FOUND, LAB_OPTION, OUTPUT_OPTION, fail, need_root, warn
+from fairway.cli.base import (
+    EXIT_NOT_FOUND,
+    LAB_OPTION,
+    OUTPUT_OPTION,
+    READING_NEEDS_ROOT,
+    fail,
+    lab_if_up,
+    need_root,
+    warn,
+)
 from fairway.cli.names import KUBECONFIG_OPTION
 
 if TYPE_CHECKING:
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
 EXIT_FINDINGS = 4
 
 
-@click.command("why-not")
+@click.command("why-not", short_help="Why a pod is no endpoint of a Service.")
 @click.argument("pod")
 @click.argument("service")
 @click.option("--namespace", "-n", default="default", show_default=True, help="Namespace of names without one.")
@@ -40,9 +49,8 @@ def why_not(pod: str, service: str, namespace: str, kubeconfig: str, lab: str, o
     from fairway.assemble import diagnosing
     from fairway.assemble.inquiring import Cluster
     from fairway.control import whynot
-    from fairway.lab.state import StateDir
 
-    verdict = diagnosing.why_not(Cluster.chosen(kubeconfig, StateDir.named(lab)), pod, service, namespace)
+    verdict = diagnosing.why_not(Cluster.chosen(kubeconfig, lab_if_up(lab, kubeconfig)), pod, service, namespace)
     click.echo(json.dumps(whynot.as_json(verdict), indent=2) if output == "json" else whynot.text(verdict))
     sys.exit(0 if verdict.serves else EXIT_NOT_FOUND)
 
@@ -71,16 +79,15 @@ def _place(node: str, kubeconfig: str, lab: str, **told: Any) -> Place:
     """The lab with all its nodes, or this machine."""
     from fairway.assemble.doctor.told import Told
     from fairway.assemble.doctoring import Place
-    from fairway.lab.state import StateDir
 
-    need_root()
-    state = StateDir.named(lab)
-    if not node and not kubeconfig and state.kubeconfig.exists():
+    need_root(READING_NEEDS_ROOT)
+    state = lab_if_up(lab, node or kubeconfig)
+    if not node and not kubeconfig and state.usable():
         return Place.lab(state)
     return Place.here(node or os.uname().nodename, kubeconfig, Told(**told))
 
 
-@click.command()
+@click.command(short_help="Find what is wrong with Services, in objects and kernels.")
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Of all sentences.")
 @_read_here
 def doctor(lang: str, output: str, **where: Any) -> None:
@@ -108,7 +115,7 @@ def doctor(lang: str, output: str, **where: Any) -> None:
     sys.exit(0 if findings.clean(found) else EXIT_FINDINGS)
 
 
-@click.command()
+@click.command(short_help="The connections to Services that kernels know.")
 @click.argument("service", default="")
 @click.option("--stale", is_flag=True, help="Only connections that lead where they should not.")
 @_read_here
@@ -127,7 +134,7 @@ def conntrack(service: str, stale: bool, output: str, **where: Any) -> None:
     _rows(doctoring.connections(_place(**where)), columns, service, stale, output)
 
 
-@click.command()
+@click.command(short_help="Which clients are remembered at which endpoints.")
 @click.argument("service", default="")
 @click.option("--stale", is_flag=True, help="Only clients that should not be followed any more.")
 @_read_here
@@ -168,7 +175,7 @@ def _cell(value: Any) -> str:
     return "-" if value in (None, "") else str(value)
 
 
-@click.command()
+@click.command(short_help="Replace addresses and names in dumps that others will see.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
     "--into", default="", metavar="FOLDER", help="Where the new files go. Default: one text, to the terminal."

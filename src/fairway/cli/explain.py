@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fairway.cli.base import EXIT_NOT_DELIVERED, LAB_OPTION, fail, need_root, warn
+from fairway.cli.base import EXIT_NOT_DELIVERED, LAB_OPTION, READING_NEEDS_ROOT, fail, lab_if_up, need_root, warn
 
 if TYPE_CHECKING:
     from fairway.assemble.tracing import Answer, Question
@@ -33,7 +33,7 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.command(short_help="Follow one packet through a node's rules, and say why.")
 @click.option("--from", "source", required=True, help="Pod, node, `node` (whose rules are read), `client`, address.")
 @click.option("--to", "destination", required=True, help="SERVICE[.NS]:PORT, POD:PORT, NODE:PORT or ADDRESS:PORT.")
 @click.option("--protocol", type=click.Choice(["tcp", "udp", "sctp"]), default="tcp", show_default=True)
@@ -88,16 +88,15 @@ def trace(output: str, colour: bool | None, lab: str, bundle: str, node: str, ku
 def _ask(question: Question, files: Any, node: str, kubeconfig: str, lab: str) -> Answer:
     """From files if some are given, else from the lab if it is up, else from this machine."""
     from fairway.assemble import saved, tracing
-    from fairway.lab.state import StateDir
 
     if files.given:
         return tracing.ask_of(*saved.gather(files, node), question)
     for _, name, _ in _FILES:
         if name != "objects" and getattr(files, name):
             fail("files of a node need its rules, too: --rules FILE or --bundle FILE")
-    need_root()
-    state = StateDir.named(lab)
-    if not node and not kubeconfig and state.kubeconfig.exists():
+    need_root(READING_NEEDS_ROOT)
+    state = lab_if_up(lab, node or kubeconfig)
+    if not node and not kubeconfig and state.usable():
         return tracing.ask(state, question)
     return tracing.ask_here(question, node, kubeconfig, saved.objects_of(files))
 
@@ -138,7 +137,7 @@ def _tell(answer: Answer, form: str, language: str, colour: bool) -> None:
             click.echo(explain.text(part, colour=colour, names=names, causes=causes, journeys=ways, say=say))
 
 
-@click.command()
+@click.command(short_help="Save a node's rules, addresses and routes into one file.")
 @click.option("--file", "-f", "file", default="", metavar="FILE", help="Default: NODE.tar.gz; - for stdout.")
 @click.option("--node", default="", metavar="NAME", help="The node's name in the cluster. Default: the host's name.")
 @click.option("--conntrack/--no-conntrack", default=True, show_default=True, help="With the table of connections.")

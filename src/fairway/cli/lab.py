@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from fairway.cli.base import LAB_OPTION, OUTPUT_OPTION, fail, need_root
+from fairway.cli.base import LAB_OPTION, OUTPUT_OPTION, fail, lab_if_up, need_root
 from fairway.cli.names import KUBECONFIG_OPTION
 
 
-@click.command()
+@click.command(short_help="Bring up a lab.")
 @click.option("--nodes", default=3, show_default=True, help="How many nodes.")
 @click.option("--api-port", default=0, help="Loopback port of the API server (0: any free one).")
 @click.option(
@@ -120,7 +120,7 @@ def status(lab: str, output: str) -> None:
     return None
 
 
-@click.command("kill-node")
+@click.command("kill-node", short_help="Power a node off.")
 @click.argument("node")
 @LAB_OPTION
 def kill_node(node: str, lab: str) -> None:
@@ -150,7 +150,7 @@ def _order(lab: str, order: str, **arguments: Any) -> None:
         fail(str(answer["error"]))
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="Who holds which load-balancer address, and why others wait.")
 @KUBECONFIG_OPTION
 @LAB_OPTION
 @OUTPUT_OPTION
@@ -162,13 +162,12 @@ def lb(context: click.Context, kubeconfig: str, lab: str, output: str, if_dead: 
     if context.invoked_subcommand:
         return
     from fairway.assemble import balancing, inquiring
-    from fairway.lab.state import StateDir
 
-    told = balancing.ask(inquiring.Cluster.chosen(kubeconfig, StateDir.named(lab)), if_dead)
+    told = balancing.ask(inquiring.Cluster.chosen(kubeconfig, lab_if_up(lab, kubeconfig)), if_dead)
     click.echo(json.dumps(balancing.as_json(told), indent=2) if output == "json" else balancing.text(told))
 
 
-@lb.command()
+@lb.command(short_help="Configuration for FRR, which tells routers (BGP).")
 @KUBECONFIG_OPTION
 @LAB_OPTION
 @click.option("--node", required=True, metavar="NAME", help="Whose FRR.")
@@ -184,23 +183,26 @@ def frr(kubeconfig: str, lab: str, node: str, apply: bool, vtysh: str) -> None:
     """
     from fairway.assemble import inquiring, peering
     from fairway.kernel.linux.vtysh import Vtysh
-    from fairway.lab.state import StateDir
 
-    cluster = inquiring.Cluster.chosen(kubeconfig, StateDir.named(lab))
+    cluster = inquiring.Cluster.chosen(kubeconfig, lab_if_up(lab, kubeconfig))
     if apply:
         return peering.apply(cluster.client, node, Vtysh(shlex.split(vtysh)))
     return click.echo(peering.show(cluster, node), nl=False)
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(
+    "exec",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    short_help="Run a command in a pod, on a node or as the outside client.",
+)
 @LAB_OPTION
 @click.option("--namespace", "-n", default="default", show_default=True, help="The pod's namespace.")
 @click.option("--container", "-c", default="", help="Which container's environment (default: the first).")
 @click.argument("target")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(lab: str, namespace: str, container: str, target: str, command: tuple[str, ...]) -> None:
-    """Run COMMAND inside TARGET: a pod's name, a node's name, `client` (outside), `control`, and where the lab has a
-    second segment `router` and `far` (the client there).
+    """Run COMMAND inside TARGET: a pod ([NAMESPACE/]NAME), a node's name, `client` (outside), `control`, and where the
+    lab has a second segment `router` and `far` (the client there).
 
     \b
     fairway exec httpd-5d8f7c9b6-abcde -- curl -s http://httpd-svc:8080/

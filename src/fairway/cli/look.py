@@ -10,11 +10,11 @@ from pathlib import Path
 
 import click
 
-from fairway.cli.base import LAB_OPTION, need_root, warn
+from fairway.cli.base import LAB_OPTION, READING_NEEDS_ROOT, lab_if_up, need_root, warn
 from fairway.cli.names import KUBECONFIG_OPTION
 
 
-@click.command()
+@click.command(short_help="Serve a page that shows Services, their rules and packets.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Of 127.0.0.1 (0: any free one).")
 @click.option("--open", "opens", is_flag=True, help="Open it in the browser.")
 @click.option(
@@ -42,8 +42,9 @@ def ui(port: int, opens: bool, names: tuple[str, ...], node: str, cluster_cidr: 
     from fairway.assemble.life import run
 
     if node:
-        need_root()
+        need_root(READING_NEEDS_ROOT)
     given = {Path(name).name: saved.read_file(name) for name in names}
+    lab_if_up(lab, node or kubeconfig or "".join(names))
     view = showing.choose(kubeconfig, lab, node, cluster_cidr, given)
 
     with ExitStack() as ending:

@@ -8,7 +8,7 @@ from typing import cast
 
 import click
 
-from fairway.cli.base import EXIT_NOT_FOUND, LAB_OPTION, OUTPUT_OPTION
+from fairway.cli.base import EXIT_NOT_FOUND, LAB_OPTION, OUTPUT_OPTION, lab_if_up
 
 KUBECONFIG_OPTION = click.option(
     "--kubeconfig", default="", metavar="FILE", help="Which cluster. Default: the lab, if it is up; else as kubectl."
@@ -18,7 +18,7 @@ NAMESPACE_OPTION = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="How a pod finds a name, query by query.")
 @click.argument("name")
 @click.option("--from", "source", default="", metavar="[NAMESPACE/]POD", help="Who asks. Default: any pod.")
 @NAMESPACE_OPTION
@@ -73,15 +73,14 @@ def explain(
     from fairway.assemble import inquiring
     from fairway.dns import explain as telling
     from fairway.dns.walk import Library
-    from fairway.lab.state import StateDir
 
     question = inquiring.Question(name, source, namespace, types, cast("Library", library), domain, server)
-    told = inquiring.ask(inquiring.Cluster.chosen(kubeconfig, StateDir.named(lab)), question)
+    told = inquiring.ask(inquiring.Cluster.chosen(kubeconfig, lab_if_up(lab, kubeconfig)), question)
     click.echo(json.dumps(telling.as_json(told), indent=2) if output == "json" else telling.text(told))
     sys.exit(0 if told.walk.found else EXIT_NOT_FOUND)
 
 
-@click.command()
+@click.command(short_help="The Service variables that a pod gets.")
 @click.argument("pod")
 @NAMESPACE_OPTION
 @click.option("--container", "-c", default="", help="Which container (default: the first).")
@@ -96,9 +95,8 @@ def env(pod: str, namespace: str, container: str, kubeconfig: str, lab: str, out
     fairway env shop/web-1 --container sidecar --output json
     """
     from fairway.assemble import inquiring
-    from fairway.lab.state import StateDir
     from fairway.pods import links
 
-    cluster = inquiring.Cluster.chosen(kubeconfig, StateDir.named(lab))
+    cluster = inquiring.Cluster.chosen(kubeconfig, lab_if_up(lab, kubeconfig))
     told = inquiring.environment(cluster, pod, namespace, container)
     click.echo(json.dumps(links.as_json(told), indent=2) if output == "json" else links.text(told))

@@ -72,7 +72,7 @@ def rule_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.command(short_help="Print what a node's proxy would program.")
 @click.option("--mode", type=click.Choice(["iptables", "nftables"]), default="iptables", show_default=True)
 @click.option("--family", type=click.Choice(["ipv4", "ipv6"]), default="ipv4", show_default=True)
 @click.option("--objects", "-f", required=True, metavar="FILE", help="Services and EndpointSlices; - for stdin.")
@@ -155,7 +155,7 @@ _WITHOUT_EFFECT = (
 """Flags of kube-proxy that say nothing here."""
 
 
-@click.command(cls=_Configured)
+@click.command(cls=_Configured, short_help="Serve a node's Services in the place of kube-proxy.")
 @click.option("--config", default="", metavar="FILE", help="A KubeProxyConfiguration, which takes the flags' place.")
 @click.option("--write-config-to", default="", metavar="FILE", help="Write the flags as a configuration, and end.")
 @click.option("--master", default="", metavar="URL", help="The API server, whatever the kubeconfig says.")
@@ -249,7 +249,7 @@ def _read(file: str, flag: str = "--objects") -> bytes:
         fail(f"{flag} {file}: {error.strerror}")
 
 
-@click.command()
+@click.command(short_help="Answer for load-balancer addresses on this node's segments.")
 @click.option(
     "--kubeconfig", default="", metavar="FILE", help="Default: in a pod its service account; else as kubectl."
 )

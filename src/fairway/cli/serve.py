@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="Serve cluster DNS, or explain how a name is found.")
 @click.option(
     "--kubeconfig", default="", metavar="FILE", help="Default: in a pod its service account; else as kubectl."
 )
@@ -113,7 +113,7 @@ def dns(context: click.Context, /, **words: Any) -> None:
         raise click.UsageError(str(error)) from error
 
 
-@click.command()
+@click.command(short_help="Serve the Kubernetes API by itself.")
 @click.option(
     "--store",
     default="sqlite",

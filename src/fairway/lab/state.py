@@ -101,6 +101,10 @@ class StateDir:
         """Whether a lab's record stands here."""
         return (self.path / "lab.json").exists()
 
+    def usable(self) -> bool:
+        """Whether a lab is up here that this process may speak to; for others than its owner there is none."""
+        return os.access(self.kubeconfig, os.R_OK)
+
     def create(self, topology: Topology) -> None:
         """Make the directory and write the record: the first thing a lab does."""
         for path in (self.path, self.credentials, self.logs, *(self.node(node.name) for node in topology.nodes)):

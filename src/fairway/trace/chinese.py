@@ -130,7 +130,7 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     ),
     ("That {s} is {a} is what the rules' comments say.", "{s} 即 {a}，这是规则的注释所说。"),
     (
-        "The kernel knows {n} connection(s) of this client to this place already, from port {p}; they go where they "
+        "Connections of this client to this place that the kernel knows already: {n}, from port {p}; they go where they "
         "began to go. --source-port follows one of them.",
         "内核已有 {n} 条从该客户端到此处的连接，源端口 {p}；它们仍走原来的路。可用 --source-port 跟踪其中一条。",
     ),
@@ -246,6 +246,8 @@ PHRASES: tuple[tuple[str, str], ...] = (
     ("REDIRECT to the address of {d}, which is not known", "REDIRECT 到 {d} 的地址，而该地址未知"),
     ("the address of {d}, not known here", "{d} 的地址（此处未知）"),
     ("the node's address (not known here)", "节点的地址（此处未知）"),
+    ("no route leads to {a}", "没有通往 {a} 的路由"),
+    ("the route to {a} is `{r}`", "通往 {a} 的路由是 `{r}`"),
     ("this node forwards nothing: ip_forward is 0", "本节点不转发：ip_forward 为 0"),
     ("rp_filter is {m} for {d} and no route leads back to {a}", "{d} 的 rp_filter 为 {m}，而没有回到 {a} 的路由"),
     (

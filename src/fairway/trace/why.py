@@ -95,6 +95,8 @@ def _reason(paths: Sequence[Path], cause: Cause | None) -> str:
         place = f"the policy of {deciding.table} {deciding.chain} is {deciding.detail}"
     elif deciding.number:
         place = f"rule {deciding.number} of {deciding.table} {deciding.chain} says so"
+    elif deciding.event is Event.ROUTE:
+        place = words.why_no_way(deciding)
     about = _about(path)
     if path.outcome.verdict is Verdict.ENDPOINT and about:
         return f"It is sent there for {about}" + ("." if len(paths) > 1 else f": {place}.")

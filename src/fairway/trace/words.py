@@ -223,6 +223,14 @@ def _route(done: Step, node: Node, names: Names) -> str:
     return f"{where} is on {state.out_device}{_kind_of_link(state, node)} ({done.detail})."
 
 
+def why_no_way(done: Step) -> str:
+    """A clause: why routing ended the packet's way."""
+    where = done.packet.destination
+    if done.detail == "unreachable":
+        return f"no route leads to {where}"
+    return f"the route to {where} is `{done.detail}`"
+
+
 def _over(state: State) -> str:
     overlay = state.out_device.startswith(("flannel", "vxlan", "cilium", "tun", "wg"))
     return f"lies beyond {state.out_device}: {'over the overlay' if overlay else 'by the next hop'}"

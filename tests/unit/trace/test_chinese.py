@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from ipaddress import ip_network
 
 import pytest
 
+from fairway.node import Node, Route
 from fairway.packet import Packet, Protocol, Verdict
 from fairway.ruleset.iptables import parse
 from fairway.trace import chinese, explain, words
@@ -124,3 +126,19 @@ def test_lines_are_a_hundred_columns_of_a_terminal_and_begin_with_no_punctuation
             assert sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line) <= explain.WIDTH + 2, line
         assert line.strip()[:1] not in tuple("，。：；）")
         assert "\u200b" not in line
+
+
+@pytest.mark.parametrize(
+    ("refusal", "because"),
+    [
+        ("", "no route leads to 10.96.0.1"),
+        ("unreachable", "the route to 10.96.0.1 is `unreachable 10.96.0.0/12`"),
+        ("blackhole", "the route to 10.96.0.1 is `blackhole 10.96.0.0/12`"),
+    ],
+)
+def test_every_sentence_about_ways_that_lead_nowhere(refusal: str, because: str) -> None:
+    there = Route(ip_network("10.96.0.0/12"), "", refusal=refusal)
+    node = Node("n", routes=(Route(ip_network("10.0.0.0/24"), "eth0"), *([there] if refusal else [])))
+    found = trace(parse(""), node, Packet("10.0.0.9", "10.96.0.1", Protocol.TCP, 80, in_interface="eth0"))
+    assert f"That is because {because}." in why(found, {})
+    assert gaps(found) == []

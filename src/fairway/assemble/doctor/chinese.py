@@ -96,7 +96,10 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     ("somebody else", "其他程序"),
     ("the CNI port mapping", "CNI 端口映射"),
     # connections
-    ("{n} connection(s) to {service} lead nowhere good: {why}", "有 {n} 条到 {service} 的连接走错了路：{why}"),
+    (
+        "connections to {service} that lead nowhere good: {n}, since {why}",
+        "有 {n} 条到 {service} 的连接走错了路：{why}",
+    ),
     ("it was never translated, and there are endpoints now", "它从未被转换，而现在有了端点"),
     ("no Service claims its destination", "没有 Service 拥有它的目的地址"),
     ("the Service does not have that endpoint", "该 Service 没有那个端点"),

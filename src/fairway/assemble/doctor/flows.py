@@ -101,7 +101,7 @@ def stale(rows: Iterable[Row], node: str) -> Iterator[Finding]:
         if row.stale and row.service and (row.protocol in _LASTING or (row.endpoint and not row.pod)):
             found[row.service, row.stale].append(row)
     for (service, why), cases in found.items():
-        message = f"{len(cases)} connection(s) to {service} lead nowhere good: {why}"
+        message = f"connections to {service} that lead nowhere good: {len(cases)}, since {why}"
         evidence = tuple(f"{row.protocol} {row.client} -> {row.destination} -> {row.endpoint}" for row in cases[:4])
         lasting = any(row.protocol in _LASTING for row in cases)
         severity = Severity.ERROR if lasting else Severity.NOTE

@@ -1,4 +1,4 @@
-"""`Conntrack` in memory: a table of flows that tests and `--kernel fake` fill by hand."""
+"""`Conntrack` in memory: a table of flows that is filled by hand."""
 
 from __future__ import annotations
 

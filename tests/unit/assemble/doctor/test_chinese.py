@@ -23,7 +23,7 @@ from fairway.assemble.doctor.findings import Finding, Severity, text
         ),
         ("a/b: its selector app=x matches no pod", "a/b：它的选择器 app=x 没有匹配任何 Pod"),
         (
-            "2 connection(s) to a/b lead nowhere good: no Service claims its destination",
+            "connections to a/b that lead nowhere good: 2, since no Service claims its destination",
             "有 2 条到 a/b 的连接走错了路：没有 Service 拥有它的目的地址",
         ),
         ("words of nobody", "words of nobody"),
