@@ -153,9 +153,11 @@ def test_a_bad_file_is_named_with_object_and_field(text: str, says: str, tmp_pat
         (["--node-ip", "10.0.0.300"], "--node-ip 10.0.0.300"),
         (["--pod-cidr", "x"], "--pod-cidr x"),
         (["--node-labels", "zone"], "--node-labels zone"),
-        (["--cluster-cidr", "10.244"], "cluster_cidrs"),
+        (["--cluster-cidr", "10.244"], "cluster-cidr: '10.244'"),
+        (["--nodeport-addresses", "10.0.0.300/24"], "nodeport-addresses: '10.0.0.300/24'"),
+        (["--detect-local-mode", "BridgeInterface"], "detect-local-mode BridgeInterface needs pod-bridge-interface"),
         (["--detect-local-mode", "Magic"], "detect-local-mode: 'Magic'"),
-        (["--iptables-masquerade-bit", "32"], "masquerade_bit: 32"),
+        (["--iptables-masquerade-bit", "32"], "iptables-masquerade-bit: 32"),
         (["--cluster-cdir", "10.244.0.0/16"], "--cluster-cdir"),
     ],
 )

@@ -97,7 +97,8 @@ class Scene:
     def if_dead(self, node: str) -> IfDead:
         """What would be without a node. Raises UnknownNode."""
         if node not in self.said:
-            raise UnknownNode(f"no announcer on node {node!r}; there are on {', '.join(sorted(self.said)) or 'none'}")
+            others = f"there are on {', '.join(sorted(self.said))}" if self.said else "there is none anywhere"
+            raise UnknownNode(f"no announcer on node {node!r}; {others}")
         left = {address: holder for address, holder in self._holders().items() if holder == node}
         order = self._orders(without=node)
         takers = {address: next(iter(order[address]), "") for address in sorted(left)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairway.desired.options import PRIMARY, DetectLocal, OptionError, ProxyOptions
@@ -13,6 +15,20 @@ class Mode(enum.StrEnum):
 
     IPTABLES = "iptables"
     NFTABLES = "nftables"
+
+
+_FLAG_OF: Mapping[str, str] = {
+    "cluster_cidrs": "cluster-cidr",
+    "allow_external_cidrs": "allow-external-cidrs",
+    "guarded_cidrs": "service-cluster-ip-range",
+    "nodeport_addresses": "nodeport-addresses",
+    "masquerade_bit": "iptables-masquerade-bit",
+    "detect_local": "detect-local-mode",
+    "bridge_interface": "pod-bridge-interface",
+    "interface_prefix": "pod-interface-name-prefix",
+}
+"""By which flag each option is told that its errors name."""
+_NAMED = re.compile(rf"(?<!')\b({'|'.join(_FLAG_OF)})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +54,12 @@ class RuleFlags:
         In nftables mode node ports are served on the node's primary addresses unless told otherwise, never on
         loopback, and cluster IPs are guarded, as kube-proxy does (KEP-3866).
         """
-        nftables = mode is Mode.NFTABLES
+        try:
+            return self._options(mode is Mode.NFTABLES, localhost_nodeports)
+        except OptionError as error:
+            raise OptionError(_NAMED.sub(lambda found: _FLAG_OF[found[0]], str(error))) from None
+
+    def _options(self, nftables: bool, localhost_nodeports: bool) -> ProxyOptions:
         node_ports = split(self.nodeport_addresses)
         localhost = self.iptables_localhost_nodeports
         return ProxyOptions(

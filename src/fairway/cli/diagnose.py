@@ -198,6 +198,8 @@ def anonymise(files: tuple[str, ...], into: str, secret: str) -> None:
     if not into and len(files) > 1:
         fail("several files need a folder to go to: --into FOLDER")
     made = anonymising.replaced(files, secret)
+    if not into and sys.stdout.isatty() and any(b"\0" in content for content in made.files.values()):
+        fail("a bundle is nothing for a terminal: --into FOLDER, or lead it to a file")
     for remark in made.remarks:
         warn(remark)
     for name, content in made.files.items():

@@ -43,6 +43,8 @@ CONVENTION: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 """What kube-proxy's chains of the nat table hold whatever the Services are, for dumps that lack them."""
 
+_LOOKED_UP = ("KUBE-SERVICES", "KUBE-NODEPORTS")
+
 
 class Book:
     """One family's rules, understood on demand. `notes` grows with every assumption a walk had to make."""
@@ -125,6 +127,13 @@ class Book:
                 if isinstance(parsed.target, Translate) and this is not None and str(this) == str(about):
                     found[rule.rpartition("--to-destination ")[2]] = None
         return tuple(found)
+
+    def came_through(self, table: str, chain: str) -> None:
+        """A packet came to the end of a chain. Of a piece of those where Services are looked up that says little."""
+        if table == "nat" and chain in _LOOKED_UP and self.partial:
+            found = self._chain(table, chain)
+            if found is not None and not found.declared:
+                self.note(f"The rules may not show all of chain {chain}: a Service that they leave out is not seen.")
 
     def _chain(self, table: str, chain: str) -> Chain | None:
         found = self._ruleset.tables.get(table)

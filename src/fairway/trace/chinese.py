@@ -91,6 +91,10 @@ SENTENCES: tuple[tuple[str, str], ...] = (
         "The rules hold no filter table: what it rejects or drops is not seen here.",
         "规则中没有 filter 表：它拒绝或丢弃什么，这里看不到。",
     ),
+    (
+        "The rules may not show all of chain {c}: a Service that they leave out is not seen.",
+        "规则可能没有给出链 {c} 的全部：其中缺少的 Service 看不到。",
+    ),
     ("The rules do not show all of chain {c}; it is assumed {x}.", "规则没有给出链 {c} 的全部；假定{x}。"),
     (
         "Chain {c} of table {t} is missing: what it does to the packet is not known.",

@@ -200,6 +200,7 @@ class _Pass:
         return replace(reader, frames=(*reader.frames, Frame(chain)))
 
     def _end_of_chain(self, reader: Reader) -> Reader | Branch:
+        self.tables.book.came_through(self.table, reader.frame.chain)
         if len(reader.frames) == 1:
             return self._policy(reader.branch)
         back = reader.frames[-2].chain

@@ -96,9 +96,9 @@ def test_what_is_written_is_read_back() -> None:
         ("conntrack: {udpTimeout: 3 minutes}", "conntrack-udp-timeout: '3 minutes' is not a duration"),
         ("healthzBindAddress: 10256", "`healthzBindAddress`"),
         ("metricsBindAddress: nowhere", "metrics-bind-address: 'nowhere' is not ADDRESS:PORT"),
-        ("clusterCIDR: 10.244.0.0/33", "cluster_cidrs"),
+        ("clusterCIDR: 10.244.0.0/33", "cluster-cidr: "),
         ("oomScoreAdj: 2000", "oom-score-adj: 2000"),
-        ("iptables: {masqueradeBit: 40}", "masquerade_bit: 40"),
+        ("iptables: {masqueradeBit: 40}", "iptables-masquerade-bit: 40"),
         ("a: [", "line"),
     ],
 )

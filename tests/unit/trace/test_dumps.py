@@ -79,6 +79,13 @@ def test_what_was_assumed_is_said() -> None:
         assert missing in notes
 
 
+def test_a_service_that_a_piece_leaves_out_may_be_there() -> None:
+    found = send("clusterip-grep-2018", "10.244.0.9", "10.96.0.1", 443, "cni0")
+    left_out = "The rules may not show all of chain KUBE-SERVICES: a Service that they leave out is not seen."
+    assert left_out in found.notes
+    assert left_out not in send("nodeport-grep-2018", "10.244.0.9", "10.98.128.179", 80, "cni0").notes
+
+
 def test_without_the_node_s_addresses_a_node_port_is_a_maybe() -> None:
     found = send("nodeport-grep-2018", "192.168.1.9", "192.168.1.5", 30136, node=Node(""))
     assert found.outcomes() == {UNKNOWN: Fraction(1)}
@@ -108,4 +115,4 @@ def test_a_dump_that_declares_its_chains_is_taken_at_its_word() -> None:
     packet = Packet("10.244.0.9", "10.96.0.1", Protocol.TCP, 80, in_interface="cni0")
     found = trace(parse(declared), WORKER, packet)
     assert found.outcomes() == {Outcome(Verdict.UNTRANSLATED): Fraction(1)}
-    assert not any("assumed" in note for note in found.notes)
+    assert not any("assumed" in note or "leave out" in note for note in found.notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,8 +31,13 @@ def write(settings: Mapping[str, str]) -> None:
         except FileNotFoundError:
             raise KernelError(f"cannot set {name}: the kernel has no such setting{_advice(name)}") from None
         except OSError as e:
-            advice = " (root is needed)" if e.errno in (errno.EACCES, errno.EPERM) else ""
-            raise KernelError(f"cannot set {name} to {value!r}: {e.strerror}{advice}") from e
+            raise KernelError(f"cannot set {name} to {value!r}: {e.strerror}{_whose(e)}") from e
+
+
+def _whose(error: OSError) -> str:
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return ""
+    return " (root is needed)" if os.geteuid() else " (only the machine's own network namespace may set it)"
 
 
 def _advice(name: str) -> str:
