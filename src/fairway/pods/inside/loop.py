@@ -434,7 +434,7 @@ class Init:
             pipe, writing = os.pipe()
             streams = (os.dup(self.null), writing, os.dup(writing))
         try:
-            process = spawn(request, streams, lambda: roots.enter(mounts, request))
+            process = spawn(request, streams, lambda: roots.enter(mounts, container.process, request))
         except Trouble:
             if pipe is not None:
                 os.close(pipe)

@@ -64,9 +64,13 @@ def build(folder: str, request: Record) -> None:
     rights.limit(request)
 
 
-def enter(namespace: int, request: Record) -> None:
-    """In a forked child: go where the container is that has this mount namespace. Raises OSError."""
+def enter(namespace: int, process: int, request: Record) -> None:
+    """In a forked child: go where the container is that has this mount namespace and this process. Raises OSError."""
+    root = os.open(f"/proc/{process}/root", os.O_PATH | os.O_DIRECTORY)
     checked(libc.setns(namespace, CLONE_NEWNS), "enter the container's mounts")
+    os.fchdir(root)  # the namespace's own root is above the container's where the node runs in a chroot
+    os.chroot(".")
+    os.close(root)
     rights.limit(request)
 
 
