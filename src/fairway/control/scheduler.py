@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from fairway.client.base import Object
-from fairway.control import owners, pods
+from fairway.control import pods
 from fairway.control.times import stamp
 from fairway.control.writes import Note, Plan, Post, Tell, Update, Write
 from fairway.objects.kinds import POD
@@ -46,20 +46,6 @@ def is_ours(pod: Object) -> bool:
         and not spec.get("schedulingGates")
         and (spec.get("schedulerName") or SCHEDULER) == SCHEDULER
     )
-
-
-def load_for(pod: Object, bound: Iterable[tuple[str, Object]]) -> Load:
-    """Count `bound`, pairs of (node name, pod) of all pods that have not finished."""
-    holder = owners.controller_of(pod)
-    load = Load()
-    wants_ports = bool(host_ports(pod))
-    for node, other in bound:
-        load.all[node] += 1
-        if wants_ports:
-            load.ports.setdefault(node, []).extend(host_ports(other))
-        if holder is not None and owners.is_controlled_by(other, holder["uid"]):
-            load.same[node] += 1
-    return load
 
 
 def host_ports(pod: Object) -> list[HostPort]:

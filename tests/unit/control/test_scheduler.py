@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from fairway.client.base import Object
-from fairway.control import scheduler
+from fairway.control import owners, scheduler
 from fairway.control.writes import Post, Tell, Update
 
 
@@ -26,8 +27,20 @@ def pod(owner: str = "", **spec: Any) -> Object:
     return {"metadata": metadata, "spec": {"containers": [], **spec}, "status": {}}
 
 
+def load(subject: Object, bound: Iterable[tuple[str, Object]]) -> scheduler.Load:
+    """How full nodes are with these pods, which are pairs of (node name, pod)."""
+    holder = owners.controller_of(subject)
+    counted = scheduler.Load()
+    for name, other in bound:
+        counted.all[name] += 1
+        counted.ports.setdefault(name, []).extend(scheduler.host_ports(other))
+        if holder is not None and owners.is_controlled_by(other, holder["uid"]):
+            counted.same[name] += 1
+    return counted
+
+
 def choose(subject: Object, *nodes: Object, bound: tuple[tuple[str, Object], ...] = ()) -> str | dict[str, int]:
-    name, reasons = scheduler.choose(subject, nodes, scheduler.load_for(subject, bound))
+    name, reasons = scheduler.choose(subject, nodes, load(subject, bound))
     return name or dict(reasons)
 
 
@@ -97,7 +110,7 @@ def test_taints_and_tolerations(toleration: Object, fits: bool) -> None:
 def test_the_message_counts_the_reasons() -> None:
     full = tuple(("full", pod()) for _ in range(3))
     nodes = [node("a", "False"), node("b", "Unknown"), node("c", unschedulable=True), node("full")]
-    _, reasons = scheduler.choose(pod(), nodes, scheduler.load_for(pod(), full))
+    _, reasons = scheduler.choose(pod(), nodes, load(pod(), full))
     assert scheduler.explain(reasons, len(nodes)) == (
         "0/4 nodes are available: 1 Too many pods, 2 node(s) were not ready, 1 node(s) were unschedulable."
     )
