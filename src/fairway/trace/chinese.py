@@ -199,6 +199,8 @@ SENTENCES: tuple[tuple[str, str], ...] = (
 """Whole sentences, headings and notes, in the order they are tried. The two last are what comments of rules say."""
 
 PHRASES: tuple[tuple[str, str], ...] = (
+    ("{a} (the outside client)", "{a}（外部客户端）"),
+    ("{a} (the client behind the router)", "{a}（路由器后的客户端）"),
     ("Routing", "路由"),
     ("always", "总是"),
     ("maybe", "可能"),

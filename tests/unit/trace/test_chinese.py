@@ -24,7 +24,12 @@ from tests.unit.trace.test_routing import NODE
 ENGLISH = re.compile(r"\b(the|is|not|it|of|to|by|here|and|that|for|this|packet|source|goes|chain|rules?)\b")
 COMMENTS = re.compile(r"`[^`]*`|\w+( LOCAL)? traffic for external destinations|traffic not accepted by \S+")
 """Words of the rules themselves."""
-NAMES = {"10.244.2.0": "node-b", "10.244.1.28": "shop/web-1"}
+NAMES = {
+    "10.244.2.0": "node-b",
+    "10.244.1.28": "shop/web-1",
+    "198.51.100.9": "the outside client",
+    "198.51.100.7": "the client behind the router",
+}
 
 
 def gaps(found: Trace) -> list[str]:
