@@ -34,7 +34,15 @@ class Cli(click.Group):
         except Exception as error:
             if os.environ.get("FAIRWAY_DEBUG") or (isinstance(error, BrokenPipeError) and _nobody_reads()):
                 raise  # click ends without a word when `head` has seen enough
-            fail(str(error) or type(error).__name__)
+            fail(_said(error))
+
+
+def _said(error: Exception) -> str:
+    """What an error says, and what it means where that is too little."""
+    said = str(error) or type(error).__name__
+    if said == "Unauthorized":  # all that API servers say to whom they do not know
+        return f"{said}: the API server accepts neither a certificate nor a token of the kubeconfig's user"
+    return said
 
 
 def _nobody_reads() -> bool:

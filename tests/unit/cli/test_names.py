@@ -134,3 +134,15 @@ def test_the_environment_of_a_pod_of_any_cluster() -> None:
 def test_what_is_not_there_is_named(words: tuple[str, ...], said: str) -> None:
     done = run("env", "--kubeconfig", "x", *words)
     assert (done.exit_code, done.output) == (1, said)
+
+
+def test_a_server_that_does_not_know_us_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(cluster: Cluster, question: Question) -> telling.Explanation:
+        raise ApiError(401, "Unauthorized", "Unauthorized")
+
+    monkeypatch.setattr(inquiring, "ask", ask)
+    done = run("dns", "explain", "web")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "fairway: Unauthorized: the API server accepts neither a certificate nor a token of the kubeconfig's user\n"
+    )
