@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
-from fairway.assemble.tracing import live
 from fairway.packet import Family
 from fairway.ruleset.iptables import Ruleset, dump, parse
 from fairway.trace.evidence.gathered import Gathered
 from fairway.trace.walk import trace
-from tests.kernel.agreement import Counts, Follow, Scene, Tally, described, disagreements, random_packets
+from tests.kernel.agreement import Counts, Follow, Scene, Tally, disagreements, random_packets
 from tests.kernel.rule_styles import ASIDE, HOOKS, made_up
-from tests.kernel.wires import Wires, inside, wires
+from tests.kernel.wires import Wires, inside
 
 pytestmark = pytest.mark.kernel
 
 SEEDS = range(16)
 PACKETS = 50
 PROGRAMS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[Wires]:
-    with wires() as built:
-        built.settle(described())
-        yield built
-
-
-@pytest.fixture(scope="module")
-def seen(world: Wires) -> Gathered:
-    """The node as the tracer sees any: from what programs print."""
-    return live(world.path, "node-a", connections=False)
-
-
-@pytest.fixture(scope="module")
-def ports() -> Iterator[int]:
-    return itertools.cycle(range(20000, 60000))
 
 
 def counted(text: str) -> Counts:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
-from fairway.assemble.tracing import live
 from fairway.packet import Family
 from fairway.ruleset import nft
 from fairway.ruleset.iptables import dump
@@ -18,33 +16,15 @@ from fairway.ruleset.nft_parse import parse
 from fairway.trace.evidence.gathered import Gathered
 from fairway.trace.walk import Rules, trace
 from tests.kernel import nft_made_up, rule_styles
-from tests.kernel.agreement import Counts, Follow, Scene, Tally, described, disagreements, random_packets
+from tests.kernel.agreement import Counts, Follow, Scene, Tally, disagreements, random_packets
 from tests.kernel.test_trace import PROGRAMS
 from tests.kernel.test_trace import counted as counted_by_iptables
-from tests.kernel.wires import Wires, inside, wires
+from tests.kernel.wires import Wires, inside
 
 pytestmark = pytest.mark.kernel
 
 SEEDS = range(16)
 PACKETS = 50
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[Wires]:
-    with wires() as built:
-        built.settle(described())
-        yield built
-
-
-@pytest.fixture(scope="module")
-def seen(world: Wires) -> Gathered:
-    """The node as the tracer sees any: from what programs print."""
-    return live(world.path, "node-a", connections=False)
-
-
-@pytest.fixture(scope="module")
-def ports() -> Iterator[int]:
-    return itertools.cycle(range(20000, 60000))
 
 
 def counted(rules: nft.Ruleset) -> Counts:

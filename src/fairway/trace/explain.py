@@ -321,12 +321,7 @@ def _steps(
     for step in steps:
         about = named(step)
         yield {
-            "hook": step.hook.value,
-            "table": step.table,
-            "chain": step.chain,
-            "number": step.number,
-            "rule": step.rule,
-            "event": step.event.value,
+            **step.place(),
             "detail": step.detail,
             "meaning": words.step(step, trace.node, names),
             "service": str(about) if about else None,

@@ -184,6 +184,17 @@ class Step:
     probability: Fraction | None = None
     comment: str = ""
 
+    def place(self) -> dict[str, str | int]:
+        """Where it happened and what it was, under the names that JSON has for it."""
+        return {
+            "hook": self.hook.value,
+            "table": self.table,
+            "chain": self.chain,
+            "number": self.number,
+            "rule": self.rule,
+            "event": self.event.value,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Egress:

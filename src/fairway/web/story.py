@@ -166,12 +166,7 @@ class _Teller:
         chance = None if step.probability is None else Share(step.probability)
         return {
             "at": at,
-            "hook": step.hook.value,
-            "table": step.table,
-            "chain": step.chain,
-            "number": step.number,
-            "rule": step.rule,
-            "event": step.event.value,
+            **step.place(),
             "meaning": self._say(words.step(step, self._nodes[at][0], self._how.names)),
             "service": str(about) if about else "",
             "cause": self._cause(cause),
