@@ -143,5 +143,7 @@ def _update(
     status = {**(service.get("status") or {}), "loadBalancer": {"ingress": list(points)} if points else {}}
     if said is not None:
         return Update(SERVICE, pods.with_condition({**service, "status": status}, said, stamp(now)), "status", told)
-    status["conditions"] = [each for each in status.get("conditions") or [] if each.get("type") != CONDITION]
+    others = [each for each in status.pop("conditions", None) or [] if each.get("type") != CONDITION]
+    if others:
+        status["conditions"] = others
     return Update(SERVICE, {**service, "status": status}, "status", told)

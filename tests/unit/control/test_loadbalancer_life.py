@@ -56,6 +56,8 @@ def test_addresses_are_given_waited_for_and_released() -> None:
             await stage.client.patch(SERVICE, "a", {"spec": {"type": "ClusterIP"}}, "default")
             await reach(stage, "c", "10.0.0.200")
             await reach(stage, "a", "")
+            found = await stage.client.get(SERVICE, "a", "default")
+            assert found["status"] == {"loadBalancer": {}}
             await stage.client.delete(SERVICE, "b", "default")
             await stage.client.create(SERVICE, balanced("d"), "default")
             await reach(stage, "d", "10.0.0.201")
