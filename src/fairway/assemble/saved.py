@@ -56,7 +56,7 @@ def gather(files: Files, node: str) -> tuple[Gathered, Catalogue]:
 def _texts(files: Files) -> Iterator[Text]:
     for name in files.rules:
         text = texts.read(name, read_file(name))
-        if text.kind not in texts.RULES:
+        if text.kind not in (*texts.RULES, *texts.BESIDE_RULES):
             raise EvidenceError(name, f"holds no rules but {text.kind.value}")
         yield text
     for names, kind in (

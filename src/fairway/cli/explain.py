@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fairway.assemble.tracing import Answer, Question
 
 _FILES: tuple[tuple[str, str, str], ...] = (
-    ("--rules", "rules", "iptables-save, ip6tables-save, iptables -L -v -n, nft list ruleset (text or JSON)."),
+    ("--rules", "rules", "iptables-save, ip6tables-save, iptables -L -v -n, nft list ruleset (or JSON), ipset save."),
     ("--ip-addr", "addresses", "Output of ip addr."),
     ("--ip-route", "routes", "Output of ip route (show table all)."),
     ("--ip-rule", "policy", "Output of ip rule."),

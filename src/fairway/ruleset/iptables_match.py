@@ -18,9 +18,12 @@ from fairway.ruleset.iptables_terms import (
     AddressBetween,
     AddressIn,
     AddrType,
+    Bridged,
+    BridgePort,
     Comment,
     ConnState,
     Device,
+    InSet,
     Mark,
     Match,
     Nth,
@@ -80,14 +83,12 @@ OPAQUE = frozenset(
         "mac",
         "osf",
         "owner",
-        "physdev",
         "pkttype",
         "policy",
         "quota",
         "rateest",
         "realm",
         "rpfilter",
-        "set",
         "socket",
         "string",
         "time",
@@ -224,7 +225,7 @@ def _read_module(section: Section) -> Iterator[Match]:
         return
     try:
         matches = list(reader(section))
-    except (NotUnderstood, ValueError, IndexError):
+    except (NotUnderstood, ValueError, IndexError, KeyError):
         matches = [Unknown(section.text_with_module)]
     yield from matches
 
@@ -337,6 +338,43 @@ def _iprange(section: Section) -> Iterator[Match]:
         yield AddressBetween(side, ipaddress.ip_address(first), ipaddress.ip_address(last or first), option.negated)
 
 
+_SIDES = {"src": Side.SOURCE, "dst": Side.DESTINATION}
+_COUNTERS = tuple(f"--{what}-{how}" for what in ("packets", "bytes") for how in ("eq", "lt", "gt"))
+_SET_OPTIONS = ("--match-set", "--set", "--return-nomatch", "--update-counters", "--update-subcounters", *_COUNTERS)
+
+
+def _in_set(section: Section) -> Iterator[Match]:
+    options = section.by_name()
+    asked = options["--match-set"] if "--match-set" in options else options["--set"]  # its name before iptables 1.4.12
+    if not options.keys() <= set(_SET_OPTIONS):
+        raise NotUnderstood(section.text)
+    name, flags = asked.values
+    yield InSet(
+        name,
+        tuple(_SIDES[flag] for flag in flags.split(",")),
+        asked.negated,
+        exceptions="--return-nomatch" in options,
+        counted=any(each in options for each in _COUNTERS),
+    )
+
+
+def _physdev(section: Section) -> Iterator[Match]:
+    for option in section.options:
+        match option.name:
+            case "--physdev-in":
+                yield BridgePort(Side.SOURCE, option.value, option.negated)
+            case "--physdev-out":
+                yield BridgePort(Side.DESTINATION, option.value, option.negated)
+            case "--physdev-is-in":
+                yield BridgePort(Side.SOURCE, negated=option.negated)
+            case "--physdev-is-out":
+                yield BridgePort(Side.DESTINATION, negated=option.negated)
+            case "--physdev-is-bridged":
+                yield Bridged(option.negated)
+            case _:
+                raise NotUnderstood(option.text)
+
+
 _PORT_OPTIONS = ("--dport", "--destination-port", "--sport", "--source-port")
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(PORTED, _PORT_OPTIONS),
@@ -358,6 +396,8 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "state": ("--state",),
     "nfacct": ("--nfacct-name",),
     "iprange": ("--src-range", "--dst-range"),
+    "set": _SET_OPTIONS,
+    "physdev": ("--physdev-in", "--physdev-out", "--physdev-is-in", "--physdev-is-out", "--physdev-is-bridged"),
 }
 _MODULES: Mapping[str, Callable[[Section], Iterator[Match]]] = {
     **dict.fromkeys(PORTED, _ports),
@@ -372,4 +412,6 @@ _MODULES: Mapping[str, Callable[[Section], Iterator[Match]]] = {
     "state": _conntrack,
     "nfacct": _nfacct,
     "iprange": _iprange,
+    "set": _in_set,
+    "physdev": _physdev,
 }

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fairway.ruleset.iptables_terms import (
     Accept,
     Address,
+    ChangeSets,
     CopyMark,
     Drop,
     Jump,
@@ -48,7 +49,6 @@ PASSIVE = frozenset(
         "TTL",
         "HL",
         "ECN",
-        "SET",
         "AUDIT",
         "LED",
         "IDLETIMER",
@@ -245,6 +245,14 @@ def _ct(section: Section) -> Target:
     return NoTrack() if "--notrack" in section.by_name() else Passive("CT", section.text)
 
 
+def _set(section: Section) -> Target:
+    """`--map-set` copies what a set's element says into the packet's mark, which is not modelled."""
+    if any(option.name == "--map-set" for option in section.options):
+        raise NotUnderstood(section.text)
+    changed = [option.values[0] for option in section.options if option.name in ("--add-set", "--del-set")]
+    return ChangeSets(tuple(changed))
+
+
 _TARGETS: Mapping[str, Callable[[Section], Target]] = {
     "ACCEPT": lambda _: Accept(),
     "DROP": lambda _: Drop(),
@@ -258,4 +266,5 @@ _TARGETS: Mapping[str, Callable[[Section], Target]] = {
     "MASQUERADE": _masquerade,
     "REDIRECT": _redirect,
     "CT": _ct,
+    "SET": _set,
 }

@@ -2,7 +2,7 @@
 
 A rule applies when all of its matches hold. Names and semantics follow iptables-extensions(8) and the kernel's
 net/netfilter/xt_*.c (read at 6.1). `Opaque` is a condition whose meaning is known and whose answer no dump holds
-(limits, sets, owners); `Unknown` is text that was not understood at all. Neither may ever pass for true or false.
+(limits, owners); `Unknown` is text that was not understood at all. Neither may ever pass for true or false.
 """
 
 from __future__ import annotations
@@ -156,6 +156,35 @@ class ConnState:
 
 
 @dataclass(frozen=True, slots=True)
+class InSet:
+    """`-m set --match-set NAME src,dst`: the set holds the packet, its dimensions taken from `sides`. `exceptions`:
+    only elements with `nomatch` count (`--return-nomatch`). `counted`: an element's counters are asked, too."""
+
+    name: str
+    sides: tuple[Side, ...]
+    negated: bool = False
+    exceptions: bool = False
+    counted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BridgePort:
+    """`-m physdev`: the packet came in by (side SOURCE) or leaves by (DESTINATION) a bridge's port of this name, a
+    final `+` for any ending, "+" alone for any port (`--physdev-is-in`, `-is-out`)."""
+
+    side: Side
+    name: str = "+"
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bridged:
+    """`-m physdev --physdev-is-bridged`: a bridge hands the packet on; it is not routed."""
+
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Accounting:
     """`-m nfacct`: counts the packet under a name; always true."""
 
@@ -191,6 +220,9 @@ Match: TypeAlias = (
     | Comment
     | AddrType
     | ConnState
+    | InSet
+    | BridgePort
+    | Bridged
     | Accounting
     | Opaque
     | Unknown
@@ -281,6 +313,13 @@ class Passive:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeSets:
+    """`SET`: adds the packet to sets, or takes it out of them, and lets it go on."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Jump:
     """On to a user chain; after `goto` its end does not come back here but to the caller."""
 
@@ -300,6 +339,7 @@ Target: TypeAlias = (
     | Redirect
     | NoTrack
     | Passive
+    | ChangeSets
     | Jump
     | Unknown
 )

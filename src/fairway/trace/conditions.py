@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -14,9 +14,12 @@ from fairway.ruleset.iptables_terms import (
     AddressBetween,
     AddressIn,
     AddrType,
+    Bridged,
+    BridgePort,
     Comment,
     ConnState,
     Device,
+    InSet,
     Mark,
     Match,
     Nth,
@@ -30,8 +33,11 @@ from fairway.ruleset.iptables_terms import (
     TcpFlags,
     Unknown,
 )
+from fairway.trace import bridges
 from fairway.trace.chances import exact
-from fairway.trace.routing import address_types
+from fairway.trace.ipsets import Sets
+from fairway.trace.nft_sets import Unknowable
+from fairway.trace.routing import Settings, address_types
 from fairway.trace.steps import Hook, State
 
 SYN, ANSWER = frozenset({"SYN"}), frozenset({"SYN", "ACK"})
@@ -61,12 +67,15 @@ Remembered: TypeAlias = Mapping[str, Mapping[str, float]]
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What a condition may look at besides the packet: the hook, the node, how many choices the chain leaves at this
-    rule (see `chances.exact`), and whom the lists of `-m recent` hold (None: not known)."""
+    rule (see `chances.exact`), whom the lists of `-m recent` hold (None: not known), the sets of ipset, and the node's
+    settings."""
 
     hook: Hook
     node: Node
     alternatives: int | None = None
     remembered: Remembered | None = None
+    sets: Sets = field(default_factory=Sets)
+    settings: Settings = field(default_factory=Settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +144,21 @@ def _plain(match: Match, state: State, scene: Scene) -> Truth:
             return _addrtype(match, state, scene)
         case ConnState(states):
             return bool(states & _connection(state))
+        case InSet() | BridgePort() | Bridged():
+            return _if_known(match, state, scene)
         case Opaque(module, text):
             return May(f"`-m {module} {text}` depends on what the rules do not hold")
         case Unknown(text):
             return May(f"`{text}` is not understood")
+
+
+def _if_known(match: InSet | BridgePort | Bridged, state: State, scene: Scene) -> Truth:
+    try:
+        if isinstance(match, InSet):
+            return scene.sets.hold(match, state, scene.hook)
+        return bridges.holds(match, state, scene.hook, scene.node, scene.settings)
+    except Unknowable as error:
+        return May(error.reason)
 
 
 def _certain_or_chance(probability: Fraction) -> Truth:

@@ -8,6 +8,7 @@ from fairway.node import Node
 from fairway.packet import Family, host_port
 from fairway.ruleset.iptables_terms import (
     Accept,
+    ChangeSets,
     CopyMark,
     Drop,
     Jump,
@@ -54,6 +55,8 @@ def perform(target: Target | None, state: State, hook: Hook, node: Node) -> Deed
             return Deed(Event.GOTO if goto else Event.JUMP, state, chain)
         case Passive(name):
             return Deed(Event.COUNTED, state, name)
+        case ChangeSets(names):
+            return Deed(Event.COUNTED, replace(state, changed_sets=state.changed_sets | set(names)), "SET")
         case NoTrack():
             # a packet that came over lo has its connection already, and keeps it (xt_CT.c)
             return (

@@ -7,13 +7,15 @@ from fractions import Fraction
 
 from fairway.node import Node
 from fairway.packet import Verdict
-from fairway.ruleset.iptables_terms import Jump
+from fairway.ruleset.iptables_terms import ChangeSets, Jump
 from fairway.trace.book import Book
 from fairway.trace.branch import Branch
 from fairway.trace.chances import Ledger
 from fairway.trace.conditions import Reading, Remembered, Scene, read, why_unmarked
 from fairway.trace.deeds import Deed, perform
+from fairway.trace.ipsets import Sets
 from fairway.trace.names import chain_kind, subject
+from fairway.trace.routing import Settings
 from fairway.trace.steps import Event, Hook, JumpLoop, State, Step
 
 MAX_RULES = 4_000_000
@@ -63,6 +65,8 @@ class Tables:
     book: Book
     node: Node
     remembered: Remembered | None = None
+    sets: Sets = field(default_factory=Sets)
+    settings: Settings = field(default_factory=Settings)
     ledger: Ledger = field(default_factory=Ledger)
     tried: int = 0
     applied: int = 0
@@ -132,7 +136,8 @@ class _Pass:
     def _read(self, state: State, chain: str, index: int, rule: str) -> Reading:
         book = self.tables.book
         alternatives = book.alternatives(self.table, chain, index) if "--probability" in rule else None
-        scene = Scene(self.hook, self.tables.node, alternatives, self.tables.remembered)
+        known = self.tables
+        scene = Scene(self.hook, known.node, alternatives, known.remembered, known.sets, known.settings)
         return read(book.parsed(rule).matches, state, scene)
 
     def _unmarked(self, state: State, rule: str, reading: Reading) -> str:
@@ -158,7 +163,12 @@ class _Pass:
             yes, no = self.tables.ledger.chance(branch.knot, reading.chance)
             self._wait(replace(reader, branch=replace(branch, knot=no, share=branch.share * (1 - reading.chance))))
             branch = replace(branch, knot=yes, share=branch.share * reading.chance)
-        deed = perform(self.tables.book.parsed(rule).target, branch.state, self.hook, self.tables.node)
+        target = self.tables.book.parsed(rule).target
+        if isinstance(target, ChangeSets):
+            self.tables.book.note(
+                f"A rule changes {', '.join(target.names)} as packets pass; taken is what sets held when saved."
+            )
+        deed = perform(target, branch.state, self.hook, self.tables.node)
         maybe = f"if it applies: {'; '.join(reading.mays)}" if reading.mays else ""
         chance = reading.chance if reading.chance != 1 else None
         step = self._step(reader.frame.chain, index, rule, deed, maybe, chance)

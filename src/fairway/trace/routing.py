@@ -22,7 +22,8 @@ class Settings:
     """The kernel's switches that decide about a packet's way: `net.ipv4.ip_forward` (any node of a cluster has it on),
     `net.ipv4.conf.all.route_localnet` (off unless someone asks for it), `net.ipv4.conf.*.rp_filter` by the name of the
     device or "all" (nothing: not checked), `net.bridge.bridge-nf-call-iptables`; the rules of `ip rule` (none: those
-    every node has) and the routes of other tables than `main`."""
+    every node has) and the routes of other tables than `main`. `ports` are the bridge ports of every device that is
+    known, none of one that is no bridge."""
 
     ip_forward: bool = True
     route_localnet: bool = False
@@ -30,6 +31,7 @@ class Settings:
     bridge_rules: bool = True
     policy: Sequence[PolicyRule] = ()
     tables: Mapping[str, Sequence[Route]] = field(default_factory=dict)
+    ports: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 class Way(enum.StrEnum):

@@ -75,8 +75,8 @@ class State:
     that end, whether they translated it or not. `connected` says that connection tracking has seen the packet, which
     comes after the raw table, and `original` as what; `tracked` False, that it was told not to look. `seen` holds
     (list, address) pairs that `-m recent --set` wrote on this packet's way, `forgotten` those that `--remove` took
-    out. `status` is what `--ctstate SNAT` and `DNAT` look at: which ends really differ now, as a translation to the
-    same address and port is none to the kernel.
+    out, `changed_sets` the sets of ipset that `-j SET` may have changed. `status` is what `--ctstate SNAT` and `DNAT`
+    look at: which ends really differ now, as a translation to the same address and port is none to the kernel.
     `known` is what the kernel's table of connections says of the packet, when it is not a connection's first.
     """
 
@@ -99,6 +99,7 @@ class State:
     status: frozenset[str] = frozenset()
     seen: frozenset[tuple[str, str]] = frozenset()
     forgotten: frozenset[tuple[str, str]] = frozenset()
+    changed_sets: frozenset[str] = frozenset()
     original: Original | None = None
     known: Known | None = None
 

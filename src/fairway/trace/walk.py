@@ -21,6 +21,7 @@ from fairway.trace.book import Book
 from fairway.trace.branch import Branch
 from fairway.trace.conditions import Remembered
 from fairway.trace.connections import Connections
+from fairway.trace.ipsets import Sets
 from fairway.trace.iptables import Tables
 from fairway.trace.nft import Base, Runner, bases, is_iptables
 from fairway.trace.routing import LOOPBACK, Asked, Decision, Settings, Way, decide, martian, reverse_path
@@ -54,12 +55,14 @@ Stage: TypeAlias = Callable[[Branch], list[Branch]]
 class Rules:
     """What a node's kernel holds: one family's iptables, nftables, or both; None: nothing is known of it. Tables that
     iptables' nf_tables variant keeps in nftables are asked once, in the place they have there. `whole`: what is not
-    there is known not to be there. `remembered` are the lists of `-m recent`; None: not known."""
+    there is known not to be there. `remembered` are the lists of `-m recent`; None: not known. `sets` are those of
+    ipset."""
 
     iptables: IptablesRuleset | None = None
     nft: NftRuleset | None = None
     whole: bool = False
     remembered: Remembered | None = None
+    sets: Sets = field(default_factory=Sets)
     _bases: dict[tuple[Family, Hook], list[Base]] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def bases(self, family: Family, hook: Hook) -> list[Base]:
@@ -94,9 +97,10 @@ def trace(
     given = Rules.of(rules)
     whole = given.whole or given.iptables is None or (given.nft is not None and not given.iptables.tables)
     book = Book(given.iptables or IptablesRuleset(), whole=whole)
-    tables = Tables(book, node, given.remembered)
+    settings = settings or Settings()
+    tables = Tables(book, node, given.remembered, given.sets, settings)
     runner = Runner(node, tables.ledger, book.note)
-    walk = _Walk(given, tables, runner, node, settings or Settings(), connections or Connections())
+    walk = _Walk(given, tables, runner, node, settings, connections or Connections())
     start = Branch(State.of(packet))
     ends = walk.arriving([start]) if packet.in_interface else walk.leaving(start)
     for branch in ends:

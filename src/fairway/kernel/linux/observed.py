@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,8 @@ SURROUNDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ip-rule-4.txt", ("ip", "-4", "rule")),
     ("ip-rule-6.txt", ("ip", "-6", "rule")),
 )
+SETS = ("ipset.txt", ("ipset", "save"))
+_SETS_LOADED = Path("/sys/module/ip_set")
 CONNECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("conntrack-4.txt", ("conntrack", "-L", "-f", "ipv4")),
     ("conntrack-6.txt", ("conntrack", "-L", "-f", "ipv6")),
@@ -68,7 +71,14 @@ def observe(namespace: str | None = None, *, connections: bool = False) -> list[
             if name.endswith("tables-save.txt"):
                 command = (command[0].replace("-save", f"{backend}-save"),)
             found.append(_ask(name, command))
-        return [*found, switches(), clients()]
+        return [*found, switches(), clients(), *sets()]
+
+
+def sets() -> Iterator[Piece]:
+    """The sets of ipset; nothing where that program is not installed, or would have to load its kernel module."""
+    name, command = SETS
+    if shutil.which(command[0], path=_environment()["PATH"]) and _SETS_LOADED.exists():
+        yield _ask(name, command)
 
 
 def switches() -> Piece:

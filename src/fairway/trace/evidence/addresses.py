@@ -16,6 +16,7 @@ MAX_ENTRIES = 1_000_000
 """Addresses, routes or rules of one text."""
 
 _LINK = re.compile(r"\d+: (?P<name>[^:@\s]+)(@\S+)?:")
+_FLAGS = re.compile(r"\d+: (?P<name>[^:@\s]+)(?:@\S+)?: <(?P<flags>[^>]*)>(?:.* master (?P<master>\S+))?")
 _ADDRESS = re.compile(r"\s*(?:\d+: \S+\s+)?inet6? (?P<address>\S+)(?: peer (?P<peer>\S+))?")
 _BRIEF = re.compile(r"\d+: (?P<name>[^:@\s]+)\s+inet6? ")
 _KINDS = frozenset(
@@ -53,6 +54,21 @@ def _interface(text: Text, number: int, written: str) -> InterfaceAddress:
 def _bounded(text: Text, number: int) -> None:
     if number > MAX_ENTRIES:
         raise text.error(f"more than {MAX_ENTRIES} lines; no node has that many", number)
+
+
+def bridge_ports(text: Text) -> dict[str, frozenset[str]]:
+    """The ports of each device, none of what is no bridge. Bonds and VRFs, too, are masters, but say so themselves by
+    their flag MASTER. `ip -o addr` does not show flags: then nothing is known."""
+    ports: dict[str, set[str]] = {}
+    others: set[str] = set()
+    for line in text.content.splitlines():
+        if link := _FLAGS.match(line):
+            ports.setdefault(link["name"], set())
+            if "MASTER" in link["flags"].split(","):
+                others.add(link["name"])
+            if link["master"]:
+                ports.setdefault(link["master"], set()).add(link["name"])
+    return {name: frozenset() if name in others else frozenset(found) for name, found in ports.items()}
 
 
 @dataclass(slots=True)

@@ -45,6 +45,7 @@ _DECLARED = (
     re.compile(r"^\s*(?:chain|set|map|flowtable|counter|quota|limit) (\S+) \{", re.MULTILINE),
     re.compile(r"\b(?:jump|goto) ([^\s;,}]+)"),
     re.compile(r"^table \S+ (\S+) \{", re.MULTILINE),
+    re.compile(r"^(?:create (?=\S+ (?:hash|bitmap|list):)|Name: )(\S+)", re.MULTILINE),
     re.compile(r"\b(?:lookup|link-netns) (\S+)"),
 )
 _KNOWN = re.compile(
@@ -66,8 +67,12 @@ _LANGUAGE = re.compile(
     r"|over|packet|packets|persistent|policy|prefix|priority|proto|protocol|queue|quota|random|rate|redirect"
     r"|related|reject|reply|reset|return|saddr|sctp|second|seed|set|size|skuid|sport|state|status|syn|table|tcp|th"
     r"|timeout|to|type|typeof|udp|unreachable|untracked|update|via|vmap|with"
+    r"|bitmap|bitmask|bucketsize|bytes|counters|create|family|forceadd|hashsize|iface|inet6|initval|list|mac|markmask"
+    r"|maxelem|net|netmask|nomatch|packets|physdev|port|range|skbinfo|skbmark|skbprio|skbqueue|Header|Members|Name"
+    r"|Number|References|Revision|Size|Type|entries|memory"
 )
-"""Words of nftables' language: a chain that is called so keeps its name, or the rest would be no rules any more."""
+"""Words of nftables' and ipset's languages: what is called so keeps its name, or the rest would be no rules any
+more."""
 
 _WORDS = re.compile(
     r"kubernetes|services?|portals|nodeports;?|node|ports?|note:|this|must|be|the|last|rule|in|chain|cluster|ip|external|->"

@@ -31,6 +31,7 @@ CONTENTS: Mapping[str, Kind] = {
     "conntrack-6.txt": Kind.CONNECTIONS,
     "sysctl.txt": Kind.SETTINGS,
     "recent.txt": Kind.CLIENTS,
+    "ipset.txt": Kind.SETS,
 }
 
 

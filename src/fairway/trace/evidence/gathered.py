@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from fairway.node import Interface, InterfaceAddress, Network, Node, Route
 from fairway.packet import Family
-from fairway.ruleset import nft_words
+from fairway.ruleset import ipset, nft_words
 from fairway.ruleset.iptables import Chain, ParseError, Ruleset, parse
 from fairway.ruleset.iptables_list import parse_listing, table_of
 from fairway.ruleset.nft import Ruleset as NftRuleset
@@ -20,6 +20,7 @@ from fairway.trace.evidence import addresses, connections, settings
 from fairway.trace.evidence.clients import clients
 from fairway.trace.evidence.families import family_of_rules
 from fairway.trace.evidence.texts import RULES, EvidenceError, Kind, Text
+from fairway.trace.ipsets import Sets
 from fairway.trace.policy import MAIN, PolicyRule
 from fairway.trace.routing import Settings
 from fairway.trace.walk import Rules
@@ -42,7 +43,8 @@ class Scene:
 class Gathered:
     """Read once, then asked for a scene per family. `whole`: rules that are not there are known not to be there.
     `iptables` holds rule sets with the family they are of (None: they
-    do not say), `remembered` the lists of `-m recent` (None: not known)."""
+    do not say), `remembered` the lists of `-m recent` (None: not known), `ports` those of each device, as far as it is
+    a bridge."""
 
     name: str = ""
     whole: bool = False
@@ -55,6 +57,8 @@ class Gathered:
     values: dict[str, str] = field(default_factory=dict)
     connections: Connections = field(default_factory=Connections)
     remembered: Remembered | None = None
+    sets: Sets = field(default_factory=Sets)
+    ports: dict[str, frozenset[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -72,13 +76,14 @@ class Gathered:
 
     def scene(self, family: Family) -> Scene:
         """What was given about one family. Raises EvidenceError where files contradict each other."""
-        rules = Rules(self._iptables(family), self.nft, self.whole, self.remembered)
+        rules = Rules(self._iptables(family), self.nft, self.whole, self.remembered, self.sets)
         node = Node(self.name, tuple(self._interfaces()), tuple(self.routes.get(MAIN, ())))
         node = replace(node, pod_cidrs=tuple(_pod_networks(node)))
         switches = replace(
             settings.settings(self.values, family),
             policy=tuple(rule for rule in self.policy if rule.family in (None, family)),
             tables={table: tuple(routes) for table, routes in self.routes.items()},
+            ports=self.ports,
         )
         notes = (*self.notes, *self._missing(family, rules, switches))
         return Scene(rules, node, switches, self.connections, notes)
@@ -89,6 +94,7 @@ class Gathered:
                 self._take_rules(text)
             case Kind.ADDRESSES:
                 self.interfaces += addresses.interfaces(text)
+                self.ports |= addresses.bridge_ports(text)
             case Kind.ROUTES:
                 found = addresses.routes(text)
                 self.local += found.local
@@ -104,6 +110,8 @@ class Gathered:
                 self.connections = Connections(merged)
             case Kind.CLIENTS:
                 self.remembered = clients(text)
+            case Kind.SETS:
+                self._take_sets(text)
 
     def _take_rules(self, text: Text) -> None:
         try:
@@ -121,6 +129,16 @@ class Gathered:
             raise EvidenceError(text.name, f"{error.reason}: {error.text[:200]!r}", error.line) from None
         except nft_words.ParseError as error:
             raise EvidenceError(text.name, error.reason, error.line) from None
+
+    def _take_sets(self, text: Text) -> None:
+        try:
+            found = ipset.parse(text.content)
+        except ipset.ParseError as error:
+            raise text.error(error.reason, error.line) from None
+        for name, kept in found.items():
+            if self.sets.given.get(name, kept) != kept:
+                raise text.error(f"set {name} differs from another file's")
+        self.sets = Sets({**self.sets.given, **found})
 
     def _add_nft(self, text: Text, ruleset: NftRuleset) -> None:
         if self.nft is None:
