@@ -170,10 +170,10 @@ class InSet:
 @dataclass(frozen=True, slots=True)
 class BridgePort:
     """`-m physdev`: the packet came in by (side SOURCE) or leaves by (DESTINATION) a bridge's port of this name, a
-    final `+` for any ending, "+" alone for any port (`--physdev-is-in`, `-is-out`)."""
+    final `+` for any ending, or by any port (`--physdev-is-in`, `-is-out`: "")."""
 
     side: Side
-    name: str = "+"
+    name: str = ""
     negated: bool = False
 
 

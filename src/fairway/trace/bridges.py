@@ -16,20 +16,24 @@ _LEAVING = (Hook.FORWARD, Hook.POSTROUTING)
 
 
 def holds(match: BridgePort | Bridged, state: State, hook: Hook, node: Node, settings: Settings) -> bool:
-    """Whether the match holds, its negation left out. Raises Unknowable where only an unknown port, or an unknown
+    """Whether the match holds, its negation included. Raises Unknowable where only an unknown port, or an unknown
     device, would tell."""
     bridge = state.in_device
     if bridge in ("", LOOPBACK) or not settings.bridge_rules:
-        return False
-    leaving = isinstance(match, Bridged) or match.side is Side.DESTINATION
-    if leaving and (hook not in _LEAVING or state.out_device != bridge):
-        return False
+        return match.negated
+    came_in = isinstance(match, BridgePort) and match.side is Side.SOURCE
+    named_way_out = isinstance(match, BridgePort) and not came_in and bool(match.name)
+    turns_back = hook in _LEAVING and state.out_device == bridge
+    if not came_in and not turns_back and not (named_way_out and match.negated):
+        return match.negated
     ports = settings.ports.get(bridge)
     if ports is None:
         raise Unknowable(f"whether {bridge} is a bridge is not known (`ip addr` tells)")
-    if not ports or (leaving and not _handed_on(state, node)):
-        return False
-    return isinstance(match, Bridged) or _is_one_of(match.name, ports, bridge)
+    if not ports:
+        return match.negated
+    if not came_in and not (turns_back and _handed_on(state, node)):
+        return match.negated and not named_way_out  # what has one port is asked for the other: no name is another name
+    return (isinstance(match, Bridged) or _is_one_of(match.name, ports, bridge)) != match.negated
 
 
 def _handed_on(state: State, node: Node) -> bool:
@@ -49,7 +53,9 @@ def _handed_on(state: State, node: Node) -> bool:
 
 
 def _is_one_of(name: str, ports: frozenset[str], bridge: str) -> bool:
-    """Whether the port is of that name, as far as all ports, or none, are."""
+    """Whether the port is of that name ("" of any), as far as all ports, or none, are."""
+    if not name:
+        return True
     alike = [port for port in ports if port == name or (name.endswith("+") and port.startswith(name[:-1]))]
     if alike and len(alike) < len(ports):
         raise Unknowable(f"by which port of {bridge} the packet goes is not known")

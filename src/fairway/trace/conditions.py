@@ -113,7 +113,7 @@ def holds(match: Match, state: State, scene: Scene) -> Truth:
     if isinstance(match, Mark) and match.connection and not state.has_connection:
         return False  # negated or not: xt_connmark.c asks for the connection first
     truth = _plain(match, state, scene)
-    if not getattr(match, "negated", False) or isinstance(truth, May):
+    if not getattr(match, "negated", False) or isinstance(truth, May) or isinstance(match, BridgePort | Bridged):
         return truth
     return Chance(1 - truth.probability) if isinstance(truth, Chance) else not truth
 
@@ -144,18 +144,26 @@ def _plain(match: Match, state: State, scene: Scene) -> Truth:
             return _addrtype(match, state, scene)
         case ConnState(states):
             return bool(states & _connection(state))
-        case InSet() | BridgePort() | Bridged():
-            return _if_known(match, state, scene)
+        case InSet():
+            return _in_set(match, state, scene)
+        case BridgePort() | Bridged():
+            return _of_bridges(match, state, scene)
         case Opaque(module, text):
             return May(f"`-m {module} {text}` depends on what the rules do not hold")
         case Unknown(text):
             return May(f"`{text}` is not understood")
 
 
-def _if_known(match: InSet | BridgePort | Bridged, state: State, scene: Scene) -> Truth:
+def _in_set(match: InSet, state: State, scene: Scene) -> Truth:
     try:
-        if isinstance(match, InSet):
-            return scene.sets.hold(match, state, scene.hook)
+        return scene.sets.hold(match, state, scene.hook)
+    except Unknowable as error:
+        return May(error.reason)
+
+
+def _of_bridges(match: BridgePort | Bridged, state: State, scene: Scene) -> Truth:
+    """The negation included: what the kernel makes of it is not always the opposite (xt_physdev.c)."""
+    try:
         return bridges.holds(match, state, scene.hook, scene.node, scene.settings)
     except Unknowable as error:
         return May(error.reason)

@@ -54,6 +54,13 @@ def test_what_came_by_no_bridge_has_no_port(spec: str, state: State) -> None:
         ("! --physdev-in veth1", may(), may()),
         ("--physdev-in eth0", False, False),
         ("--physdev-out veth2", False, may()),
+        (
+            "! --physdev-out veth2",
+            False,
+            may(),
+        ),  # a routed packet that came by a port leaves by none, whatever is asked
+        ("! --physdev-out eth0", False, True),
+        ("! --physdev-is-out", True, False),
         ("--physdev-out veth+", False, True),
     ],
 )
