@@ -37,6 +37,7 @@ need etcd etcd-server
 if [ "${1:-}" = tests ] && [ "$(id -u)" -eq 0 ]; then
     need chromium chromium
     need vtysh frr
+    need ipset ipset
     need kdig knot-dnsutils
     need gcc gcc
     need musl-gcc musl-tools
