@@ -31,6 +31,7 @@ need curl curl
 need nslookup bind9-dnsutils
 need ip iproute2
 need sysctl procps
+need conntrack conntrack
 need etcd etcd-server
 # For `make test` alone: what the page's tests look through, routers, and resolvers of other makers (two of them are
 # built of C). Without root they are left out.

@@ -77,11 +77,13 @@ def test_redirects_are_told_not_followed(served: Lab) -> None:
 
 def test_a_lying_pod_does_not_lead_to_the_control_plane_or_a_node(served: Lab) -> None:
     for address in ("127.0.0.1", "169.254.169.254", "10.0.0.11"):
-        status = json.dumps({"status": {"podIP": address, "podIPs": [{"ip": address}]}})
         lie = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "liar"}}
         spec = {"containers": [{"name": "c", "image": "x"}], "nodeSelector": {"nowhere": "true"}}
         served.kubectl("apply", "-f", "-", text=json.dumps(lie | {"spec": spec}))
-        served.kubectl("patch", "pod", "liar", "--subresource=status", "--type=merge", "-p", status)
+        told = served.get("pod", "liar")
+        told["status"] |= {"podIP": address, "podIPs": [{"ip": address}]}
+        place = "/api/v1/namespaces/default/pods/liar/status"
+        served.kubectl("replace", "--raw", place, "-f", "-", text=json.dumps(told))
         assert "address not allowed" in asked(served, "GET", "/pods/liar:10250/proxy/")
 
 

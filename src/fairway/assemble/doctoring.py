@@ -30,7 +30,7 @@ from fairway.desired import view
 from fairway.desired.model import Claim, Desired
 from fairway.desired.options import ProxyOptions
 from fairway.kernel.base import KernelError
-from fairway.kernel.linux import netns, recent
+from fairway.kernel.linux import netns, observed, recent
 from fairway.kernel.linux.nftables import LinuxNftables
 from fairway.lab.state import StateDir
 from fairway.node import Node
@@ -133,6 +133,8 @@ async def _list(client: Client, kind: kinds.Kind, selector: str = "") -> Sequenc
 
 def connections(place: Place) -> dict[str, list[flows.Row]]:
     """The connections to Services that each node's kernel knows. Raises what the client and the kernel raise."""
+    if not observed.shows_connections():
+        raise KernelError("conntrack is not installed: it prints the connections that the kernel knows")
     return {looked.member.name: list(looked.book().rows(entries_of(looked.gathered))) for looked in _look(place, True)}
 
 

@@ -133,6 +133,7 @@ def agent(state: StateDir, topology: Topology, node: str) -> None:
             state_dir=state.node(node),
             node_ip=topology.node(node).address,
             other_ips=topology.node(node).addresses[1:],
+            pod_cidrs=topology.pod_ranges_of(node),
             cluster_dns=topology.dns_address,
             cluster_domain=topology.domain,
             images=ImageTable({system.DNS_IMAGE: dns_program, **topology.images}),

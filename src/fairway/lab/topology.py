@@ -109,6 +109,18 @@ class Topology:
         """Where pods' addresses come from."""
         return (self.pod_range, self.ipv6.pod_range) if self.ipv6 else (self.pod_range,)
 
+    def pod_ranges_of(self, node: str) -> tuple[str, ...]:
+        """A node's parts of these, a /24 and a /64, in the order of the nodes; none where they do not suffice."""
+        place = [each.name for each in self.nodes].index(node)
+        found = []
+        for whole in map(ipaddress.ip_network, self.pod_ranges):
+            length = 24 if whole.version == 4 else 64
+            if whole.prefixlen > length or place >= 1 << (length - whole.prefixlen):
+                return ()
+            first = int(whole.network_address) + (place << (whole.max_prefixlen - length))
+            found.append(f"{ipaddress.ip_address(first)}/{length}")
+        return tuple(found)
+
     @property
     def service_ranges(self) -> tuple[str, ...]:
         """Where ClusterIPs come from."""

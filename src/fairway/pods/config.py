@@ -15,6 +15,7 @@ VERSION = "v1.36.0+fairway"  # the API version spoken, as kubectl's VERSION colu
 class AgentConfig:
     """`state_dir` keeps what must be found again after a restart. `node_ip` is the node's address on the segment,
     `other_ips` are those of other families (none: the node has one family);
+    `pod_cidrs` are its pods' ranges, with which it registers (none: a controller gives it some);
     `cluster_dns` and `cluster_domain` go into pods' resolv.conf ("" for no cluster DNS). `port` with `cert_file` and
     `key_file` is where logs are served over TLS ("" for none); with `client_ca_file` only to clients it has signed.
     `node_resolv_conf` and `node_hosts` are the files that dnsPolicy Default and host-network pods pass on."""
@@ -23,6 +24,7 @@ class AgentConfig:
     state_dir: Path
     node_ip: str
     other_ips: tuple[str, ...] = ()
+    pod_cidrs: tuple[str, ...] = ()
     cluster_dns: str = ""
     cluster_domain: str = "cluster.local"
     images: ImageTable = field(default_factory=ImageTable)

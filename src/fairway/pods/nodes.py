@@ -43,7 +43,8 @@ def labels(config: AgentConfig, machine: Machine) -> dict[str, str]:
 def node(config: AgentConfig, machine: Machine) -> Object:
     """The Node to register; its status comes afterwards."""
     metadata = {"name": config.node_name, **metadata_patch(config, machine)["metadata"]}
-    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {}}
+    spec = {"podCIDR": config.pod_cidrs[0], "podCIDRs": list(config.pod_cidrs)} if config.pod_cidrs else {}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec}
 
 
 def metadata_patch(config: AgentConfig, machine: Machine) -> Object:

@@ -1,5 +1,6 @@
 """A lab's plan: who is where, and what is refused."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from itertools import combinations
 
@@ -18,6 +19,15 @@ def test_the_standard_lab_is_the_address_plan() -> None:
     assert topology.service_range == addresses.SERVICE_RANGE
     assert topology.kubernetes_address == addresses.KUBERNETES_IP
     assert topology.dns_address == addresses.DNS_IP
+
+
+def test_nodes_have_their_pods_ranges_in_the_order_of_their_names_however_soon_they_come() -> None:
+    topology = plan(nodes=3, dual=True)
+    assert topology.pod_ranges_of("node-a") == ("10.244.0.0/24", "fd00:10:244::/64")
+    assert topology.pod_ranges_of("node-c") == ("10.244.2.0/24", "fd00:10:244:2::/64")
+    small = replace(topology, pod_range="10.244.0.0/23")
+    assert (len(small.pod_ranges_of("node-b")), small.pod_ranges_of("node-c")) == (2, ())
+    assert replace(small, pod_range="10.244.0.0/25").pod_ranges_of("node-a") == ()
 
 
 def test_a_lab_of_both_families_has_everything_twice() -> None:

@@ -74,6 +74,11 @@ def observe(namespace: str | None = None, *, connections: bool = False) -> list[
         return [*found, switches(), clients(), *sets()]
 
 
+def shows_connections() -> bool:
+    """Whether the program is there that prints what the kernel knows of connections."""
+    return shutil.which("conntrack", path=_environment()["PATH"]) is not None
+
+
 def sets() -> Iterator[Piece]:
     """The sets of ipset; nothing where that program is not installed, or would have to load its kernel module."""
     name, command = SETS
