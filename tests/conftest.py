@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("unhurried", deadline=None)  # a busy machine is no fault of the code
-settings.load_profile("unhurried")
+# A busy machine is no fault of the code, and one commit's tests say the same each time they are run.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)  # --hypothesis-profile explore: other examples each time
+settings.load_profile("steady")
 
 NEED_ROOT = ("kernel", "lab")
 OLD_KUBECTL = Path(sys.prefix) / "debian/usr/bin/kubectl"

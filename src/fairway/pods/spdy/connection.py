@@ -125,6 +125,8 @@ class Connection:
             self._return_window(len(frame.data))
             if frame.stream > self._last or frame.stream % 2 == 0:  # else: reset or over, and not yet known to be
                 self._say(RstStream(frame.stream, Status.INVALID_STREAM))
+                if frame.stream % 2:
+                    self._last = frame.stream  # refused, so the number is used up: nobody opens it any more
             return []
         if not ends.theirs:
             del self._streams[frame.stream]

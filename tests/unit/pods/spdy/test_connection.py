@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fairway.pods.spdy import connection as spdy
@@ -117,6 +117,14 @@ def test_numbers_of_streams_are_odd_and_rise(numbers: tuple[int, ...]) -> None:
     assert isinstance(talk.hears()[-1], GoAway)
 
 
+def test_a_number_that_was_refused_is_used_up() -> None:
+    talk = Talk()
+    talk.says(Data(1, b"early"))
+    assert talk.hears()[-1] == RstStream(1, Status.INVALID_STREAM)
+    with pytest.raises(Violation, match="cannot be opened"):
+        talk.says(SynStream(1))
+
+
 def test_there_is_an_end_of_streams() -> None:
     talk = Talk()
     last = 2 * spdy.MAX_STREAMS + 1
@@ -146,6 +154,7 @@ DEEDS = st.tuples(st.sampled_from(["send", "finish", "reset"]), STREAMS)
 
 
 @given(st.lists(st.one_of(FRAMES, DEEDS), max_size=30))
+@example([Data(1, b""), SynStream(1), ("send", 1)])
 def test_events_of_a_stream_come_in_order_whatever_happens(steps: list[Frame | tuple[str, int]]) -> None:
     talk, state, silent = Talk(), dict[int, str](), set[int]()
     for step in steps:
