@@ -137,7 +137,7 @@ def host_state(*labs: str) -> str:
         "iptables-save -t filter",
         "sysctl -a --pattern ^net.*(forward|bridge-nf|rp_filter|route_localnet)",
         "cat /proc/self/mounts",
-        "find /run/fairway -maxdepth 1",
+        "find /run/fairway -mindepth 1 -maxdepth 1",
     )
 
     def counts(line: str) -> bool:
