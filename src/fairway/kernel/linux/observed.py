@@ -76,13 +76,13 @@ def observe(namespace: str | None = None, *, connections: bool = False) -> list[
 
 def shows_connections() -> bool:
     """Whether the program is there that prints what the kernel knows of connections."""
-    return shutil.which("conntrack", path=_environment()["PATH"]) is not None
+    return _installed(CONNECTIONS[0][1][0])
 
 
 def sets() -> Iterator[Piece]:
     """The sets of ipset; nothing where that program is not installed, or would have to load its kernel module."""
     name, command = SETS
-    if shutil.which(command[0], path=_environment()["PATH"]) and _SETS_LOADED.exists():
+    if _installed(command[0]) and _SETS_LOADED.exists():
         yield _ask(name, command)
 
 
@@ -155,6 +155,10 @@ def _drain(stream: IO[bytes], into: list[bytes]) -> None:
     into.append(stream.read(65536))
     while stream.read(65536):
         continue
+
+
+def _installed(program: str) -> bool:
+    return shutil.which(program, path=_environment()["PATH"]) is not None
 
 
 def _environment() -> dict[str, str]:
